@@ -1,0 +1,1 @@
+"""The product's core: paint, find, describe, repaint. No Discord in it."""

@@ -1,0 +1,1 @@
+"""Picture backends, one file each."""

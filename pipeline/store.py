@@ -1,0 +1,540 @@
+"""Every query. The only module that talks to the database."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+from sqlalchemy import delete, event, func, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import aliased
+
+from pipeline.domain import (
+    Box,
+    Detection,
+    Mask,
+    PaintParams,
+    Post,
+    SceneContext,
+    SceneObject,
+    Session,
+    Step,
+    StepKind,
+    StepState,
+)
+from pipeline.errors import InvalidRequest, NotFound
+from pipeline.models import ObjectRow, PictureRow, PostRow, SessionRow, StepRow
+
+Row = TypeVar("Row")
+
+
+def derive_seed(*parts: object) -> int:
+    """Make a seed 0..2**32-1 from anything that prints the same each time."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def mask_to_png(mask: Mask) -> bytes:
+    """Pack a bool mask [H, W] as a 1-bit PNG, white = True."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).convert("1").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def png_to_mask(data: bytes) -> Mask:
+    """Unpack a mask PNG to bool [H, W]."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("1"), dtype=np.bool_).copy()
+
+
+class Store:
+    """Sessions, steps, pictures, objects and posts in a database; every method is one transaction.
+
+    `url` is SQLAlchemy's, with an async driver: `sqlite+aiosqlite:///file` or `postgresql+asyncpg://…`.
+    The tables must exist: see `migrate`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(url)
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    async def aclose(self) -> None:
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _transaction(self):
+        async with self._sessions.begin() as db:
+            if self._engine.dialect.name == "sqlite":
+                # Take the write lock at once: a transaction that reads first and writes later
+                # cannot wait for another writer, it fails.
+                await (await db.connection()).exec_driver_sql("BEGIN IMMEDIATE")
+            yield db
+
+    # -- sessions ---------------------------------------------------------------------------------
+
+    async def create_session(
+        self,
+        *,
+        client: str,
+        owner: str,
+        request: str,
+        prompt: str,
+        negative_prompt: str,
+        seed: int,
+        width: int,
+        height: int,
+        depth: int,
+        meta: Mapping[str, str] | None = None,
+    ) -> Session:
+        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session."""
+        try:
+            async with self._transaction() as db:
+                row = SessionRow(
+                    client=client,
+                    owner=owner,
+                    request=request,
+                    prompt=prompt,
+                    negative_prompt=negative_prompt,
+                    seed=seed,
+                    width=width,
+                    height=height,
+                    meta=dict(meta or {}),
+                )
+                db.add(row)
+                await db.flush()
+                parent: StepRow | None = None
+                for level in range(depth + 1):
+                    step = StepRow(
+                        session_id=row.id,
+                        parent_id=parent.id if parent else None,
+                        kind=StepKind.RECURSE if parent else StepKind.GENERATE,
+                        state=StepState.QUEUED,
+                        depth=level,
+                        seed=derive_seed(parent.seed, StepKind.RECURSE, 0) if parent else seed,
+                        asked_by=owner,
+                        origin=f"{client}:{request}:{level}",
+                    )
+                    db.add(step)
+                    await db.flush()
+                    parent = step
+                return _session(row)
+        except IntegrityError:
+            async with self._sessions() as db:
+                found = await db.scalar(
+                    select(SessionRow).where(SessionRow.client == client, SessionRow.request == request)
+                )
+                if found is None:
+                    raise
+                return _session(found)
+
+    async def session(self, session_id: int) -> Session:
+        async with self._sessions() as db:
+            return _session(await _get(db, SessionRow, session_id, "session"))
+
+    async def sessions(self, *, client: str | None = None, unplaced: bool = False) -> list[Session]:
+        """List sessions, newest last; `unplaced` keeps those that are not shown anywhere yet."""
+        query = select(SessionRow).order_by(SessionRow.id)
+        if client is not None:
+            query = query.where(SessionRow.client == client)
+        if unplaced:
+            query = query.where(SessionRow.place == "")
+        async with self._sessions() as db:
+            return [_session(row) for row in await db.scalars(query)]
+
+    async def session_at(self, place: str) -> Session | None:
+        async with self._sessions() as db:
+            row = await db.scalar(select(SessionRow).where(SessionRow.place == place).limit(1))
+            return _session(row) if row else None
+
+    async def place_session(
+        self, session_id: int, *, place: str | None = None, meta: Mapping[str, str] | None = None
+    ) -> Session:
+        """Remember where a session is shown, or more of what its client must know."""
+        async with self._transaction() as db:
+            row = await _get(db, SessionRow, session_id, "session")
+            if place is not None:
+                row.place = place
+            if meta:
+                row.meta = {**row.meta, **meta}
+            return _session(row)
+
+    async def delete_session(self, session_id: int) -> None:
+        """Remove a session with all its steps, pictures, objects and posts."""
+        async with self._transaction() as db:
+            await db.execute(delete(SessionRow).where(SessionRow.id == session_id))
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    async def add_step(
+        self, *, parent_id: int, kind: StepKind, asked_by: str, origin: str, request: str = ""
+    ) -> Step:
+        """Queue a step below `parent_id`; the same `origin` is one step however often it is asked for.
+
+        Raises InvalidRequest when the parent has no picture and never will.
+        """
+        try:
+            async with self._transaction() as db:
+                parent = await _get(db, StepRow, parent_id, "step")
+                if parent.state in (StepState.FAILED, StepState.CANCELLED):
+                    raise InvalidRequest("That step has no picture to go on from; choose an earlier one.")
+                siblings = await db.scalar(select(func.count()).where(StepRow.parent_id == parent_id))
+                row = StepRow(
+                    session_id=parent.session_id,
+                    parent_id=parent.id,
+                    kind=kind,
+                    state=StepState.QUEUED,
+                    depth=parent.depth + (kind is StepKind.RECURSE),
+                    # The sibling's number is part of it: the same picture asked again gives another one.
+                    seed=derive_seed(parent.seed, kind, siblings),
+                    asked_by=asked_by,
+                    origin=origin,
+                    request=request,
+                )
+                db.add(row)
+                await db.flush()
+                return _step(row)
+        except IntegrityError:
+            async with self._sessions() as db:
+                found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
+                if found is None:
+                    raise
+                return _step(found)
+
+    async def step(self, step_id: int) -> Step:
+        async with self._sessions() as db:
+            return _step(await _get(db, StepRow, step_id, "step"))
+
+    async def steps(self, session_id: int) -> list[Step]:
+        """List a session's steps, parents before children."""
+        async with self._sessions() as db:
+            rows = await db.scalars(
+                select(StepRow).where(StepRow.session_id == session_id).order_by(StepRow.id)
+            )
+            return [_step(row) for row in rows]
+
+    async def claim(self, client: str) -> Step | None:
+        """Take the oldest queued step of a client whose parent is done, and mark it running."""
+        parent = aliased(StepRow)
+        query = (
+            select(StepRow)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .outerjoin(parent, parent.id == StepRow.parent_id)
+            .where(
+                SessionRow.client == client,
+                StepRow.state == StepState.QUEUED,
+                (StepRow.parent_id.is_(None)) | (parent.state == StepState.DONE),
+            )
+            .order_by(StepRow.id)
+            .limit(1)
+            .with_for_update(of=StepRow, skip_locked=True)  # SQLite leaves this out: it has one writer
+        )
+        async with self._transaction() as db:
+            row = await db.scalar(query)
+            if row is None:
+                return None
+            row.state = StepState.RUNNING
+            return _step(row)
+
+    async def recover(self, client: str) -> int:
+        """Queue again what a killed process left running; return how many steps."""
+        async with self._transaction() as db:
+            of_client = select(SessionRow.id).where(SessionRow.client == client)
+            result = await db.execute(
+                update(StepRow)
+                .where(StepRow.state == StepState.RUNNING, StepRow.session_id.in_(of_client))
+                .values(state=StepState.QUEUED)
+            )
+            return result.rowcount  # type: ignore[attr-defined]
+
+    async def queued(self, client: str) -> list[Step]:
+        """List what waits or runs, in the order in which it will be done."""
+        async with self._sessions() as db:
+            rows = await db.scalars(
+                select(StepRow)
+                .join(SessionRow, SessionRow.id == StepRow.session_id)
+                .where(
+                    SessionRow.client == client,
+                    StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)),
+                )
+                .order_by(StepRow.id)
+            )
+            return [_step(row) for row in rows]
+
+    async def begin(self, step_id: int) -> Step:
+        """Mark a queued step running, out of turn."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            if row.state == StepState.QUEUED:
+                row.state = StepState.RUNNING
+            return _step(row)
+
+    async def finish(self, step_id: int, *, png: bytes, model: str, notes: Sequence[str]) -> None:
+        """Save a step's finished picture and mark it done."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            await _put_picture(db, step_id, png)
+            row.state = StepState.DONE
+            row.model = model
+            row.notes = list(notes)
+            row.error = ""
+            row.finished_at = datetime.now(UTC)
+
+    async def fail(self, step_id: int, message: str) -> tuple[int, ...]:
+        """Mark a step failed and cancel the queued steps below it; return those."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            row.state = StepState.FAILED
+            row.error = message
+            row.finished_at = datetime.now(UTC)
+            return await _cancel_below(db, [step_id])
+
+    async def cancel(self, step_id: int) -> tuple[int, ...]:
+        """Cancel a step that is not done, and the queued steps below it; return all that were cancelled."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            if row.state not in (StepState.QUEUED, StepState.RUNNING):
+                return ()
+            row.state = StepState.CANCELLED
+            row.finished_at = datetime.now(UTC)
+            return (step_id, *await _cancel_below(db, [step_id]))
+
+    # -- pictures and objects ---------------------------------------------------------------------
+
+    async def picture(self, step_id: int) -> bytes | None:
+        """Read a step's picture (PNG) as far as it is painted, None before the first object."""
+        async with self._sessions() as db:
+            return await db.scalar(select(PictureRow.png).where(PictureRow.step_id == step_id))
+
+    async def objects(self, step_id: int) -> tuple[SceneObject, ...]:
+        async with self._sessions() as db:
+            rows = await db.scalars(
+                select(ObjectRow).where(ObjectRow.step_id == step_id).order_by(ObjectRow.number)
+            )
+            return tuple(_object(row) for row in rows)
+
+    async def save_objects(self, step_id: int, objects: Sequence[SceneObject]) -> None:
+        """Write a step's objects, in place of what it had."""
+        async with self._transaction() as db:
+            await db.execute(delete(ObjectRow).where(ObjectRow.step_id == step_id))
+            for item in objects:
+                box = item.detection.box
+                db.add(
+                    ObjectRow(
+                        step_id=step_id,
+                        number=item.number,
+                        label=item.detection.label,
+                        score=float(item.detection.score),
+                        y1=int(box.y1),
+                        x1=int(box.x1),
+                        y2=int(box.y2),
+                        x2=int(box.x2),
+                        mask=mask_to_png(item.detection.mask),
+                        name=item.name,
+                        tags=list(item.tags),
+                        seed=item.seed,
+                        params=asdict(item.params),
+                        repaint=item.repaint,
+                        painted=item.painted,
+                    )
+                )
+
+    async def save_context(self, step_id: int, context: SceneContext, objects: Sequence[SceneObject]) -> None:
+        """Write a step's story and the objects that now carry their tags, as one."""
+        by_number = {item.number: item for item in objects}
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            row.story = context.story
+            row.source = context.source
+            for stored in await db.scalars(select(ObjectRow).where(ObjectRow.step_id == step_id)):
+                item = by_number[stored.number]
+                stored.name, stored.tags = item.name, list(item.tags)
+                stored.seed, stored.params = item.seed, asdict(item.params)
+                stored.repaint = item.repaint
+
+    async def save_painted(self, step_id: int, number: int, png: bytes, notes: Sequence[str]) -> None:
+        """Write the picture with object `number` painted in: the checkpoint after each paid-for picture."""
+        async with self._transaction() as db:
+            await _put_picture(db, step_id, png)
+            row = await _get(db, StepRow, step_id, "step")
+            row.notes = list(notes)
+            await db.execute(
+                update(ObjectRow)
+                .where(ObjectRow.step_id == step_id, ObjectRow.number == number)
+                .values(painted=True)
+            )
+
+    # -- posts ------------------------------------------------------------------------------------
+
+    async def posts(self, step_id: int) -> list[Post]:
+        async with self._sessions() as db:
+            rows = await db.scalars(select(PostRow).where(PostRow.step_id == step_id).order_by(PostRow.part))
+            return [Post(row.step_id, row.part, row.place, row.message) for row in rows]
+
+    async def begin_post(self, step_id: int, part: str, place: str) -> tuple[Post, bool]:
+        """Note that a part is about to be sent; return it, and whether this is the first attempt."""
+        async with self._transaction() as db:
+            row = await db.get(PostRow, (step_id, part))
+            first = row is None
+            if row is None:
+                row = PostRow(step_id=step_id, part=part, place=place, message="")
+                db.add(row)
+            return Post(row.step_id, row.part, row.place, row.message), first
+
+    async def set_post(self, step_id: int, part: str, message: str) -> None:
+        """Remember the message that shows a part."""
+        async with self._transaction() as db:
+            await db.execute(
+                update(PostRow)
+                .where(PostRow.step_id == step_id, PostRow.part == part)
+                .values(message=message)
+            )
+
+    async def step_of_message(self, message: str) -> Step | None:
+        """Find the step that a message shows a part of."""
+        async with self._sessions() as db:
+            row = await db.scalar(
+                select(StepRow)
+                .join(PostRow, PostRow.step_id == StepRow.id)
+                .where(PostRow.message == message)
+                .limit(1)
+            )
+            return _step(row) if row else None
+
+    async def undelivered(self, client: str) -> list[Step]:
+        """List the ended steps whose outcome is not wholly shown yet."""
+        async with self._sessions() as db:
+            rows = await db.scalars(
+                select(StepRow)
+                .join(SessionRow, SessionRow.id == StepRow.session_id)
+                .where(
+                    SessionRow.client == client,
+                    StepRow.state.in_((StepState.DONE, StepState.FAILED)),
+                    StepRow.delivered.is_(False),
+                )
+                .order_by(StepRow.id)
+            )
+            return [_step(row) for row in rows]
+
+    async def set_delivered(self, step_id: int) -> None:
+        async with self._transaction() as db:
+            await db.execute(update(StepRow).where(StepRow.id == step_id).values(delivered=True))
+
+
+def migrate(url: str) -> None:
+    """Bring a database to today's tables, making the file and its folder where there are none."""
+    from alembic import command
+    from alembic.config import Config
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    root = Path(__file__).resolve().parent.parent
+    config = Config(toml_file=str(root / "pyproject.toml"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # autocommit: SQLAlchemy's own BEGIN must be the only one, see Store._transaction.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=30000", "synchronous=NORMAL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+async def _get(db: AsyncSession, kind: Callable[..., Row], key: int, what: str) -> Row:
+    row = await db.get(kind, key)  # type: ignore[arg-type]
+    if row is None:
+        raise NotFound(f"There is no {what} {key}; it may have been deleted.")
+    return row  # type: ignore[return-value]
+
+
+async def _put_picture(db: AsyncSession, step_id: int, png: bytes) -> None:
+    digest = hashlib.sha256(png).hexdigest()
+    row = await db.get(PictureRow, step_id)
+    if row is None:
+        db.add(PictureRow(step_id=step_id, png=png, sha256=digest))
+    else:
+        row.png, row.sha256 = png, digest
+
+
+async def _cancel_below(db: AsyncSession, step_ids: list[int]) -> tuple[int, ...]:
+    cancelled: list[int] = []
+    while step_ids:
+        rows = list(
+            await db.scalars(
+                select(StepRow).where(StepRow.parent_id.in_(step_ids), StepRow.state == StepState.QUEUED)
+            )
+        )
+        for row in rows:
+            row.state = StepState.CANCELLED
+            row.finished_at = datetime.now(UTC)
+        step_ids = [row.id for row in rows]
+        cancelled += step_ids
+        await db.flush()
+    return tuple(cancelled)
+
+
+def _session(row: SessionRow) -> Session:
+    return Session(
+        id=row.id,
+        client=row.client,
+        owner=row.owner,
+        request=row.request,
+        place=row.place,
+        prompt=row.prompt,
+        negative_prompt=row.negative_prompt,
+        seed=row.seed,
+        width=row.width,
+        height=row.height,
+        created_at=row.created_at,
+        meta=dict(row.meta),
+    )
+
+
+def _step(row: StepRow) -> Step:
+    return Step(
+        id=row.id,
+        session_id=row.session_id,
+        parent_id=row.parent_id,
+        kind=StepKind(row.kind),
+        state=StepState(row.state),
+        depth=row.depth,
+        seed=row.seed,
+        asked_by=row.asked_by,
+        request=row.request,
+        origin=row.origin,
+        story=row.story,
+        source=row.source,
+        model=row.model,
+        notes=tuple(row.notes),
+        error=row.error,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _object(row: ObjectRow) -> SceneObject:
+    return SceneObject(
+        number=row.number,
+        detection=Detection(row.label, row.score, Box(row.y1, row.x1, row.y2, row.x2), png_to_mask(row.mask)),
+        name=row.name,
+        tags=tuple(row.tags),
+        seed=row.seed,
+        params=PaintParams(**row.params),
+        repaint=row.repaint,
+        painted=row.painted,
+    )

@@ -254,6 +254,7 @@ class Step:
     asked_by: str
     request: str  # a reply's words for a tweak, else ""
     origin: str  # the client's own key of what asked for it, unique: asked twice is the same step
+    attempt: int  # 1, and one more each time a failed step is tried again
     story: str
     source: str  # who wrote the story and the tags
     model: str

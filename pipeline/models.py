@@ -83,6 +83,7 @@ class StepRow(Base):
     asked_by: Mapped[str] = mapped_column(String(64), default="")
     request: Mapped[str] = mapped_column(Text, default="")
     origin: Mapped[str] = mapped_column(String(128), unique=True)
+    attempt: Mapped[int] = mapped_column(default=1)
     story: Mapped[str] = mapped_column(Text, default="")
     source: Mapped[str] = mapped_column(String(128), default="")
     model: Mapped[str] = mapped_column(String(256), default="")

@@ -139,6 +139,53 @@ class Store:
                     raise
                 return _session(found)
 
+    async def copy_session(self, session_id: int, *, client: str, request: str) -> Session:
+        """Copy a session's done steps, with their objects and words, queued to be painted again.
+
+        The copy of a step has its `request` beside the number of the step it was made from, in `origin`.
+        """
+        async with self._transaction() as db:
+            source = await _get(db, SessionRow, session_id, "session")
+            values = {
+                column.key: getattr(source, column.key)
+                for column in SessionRow.__table__.columns
+                if column.key not in ("id", "created_at", "place", "client", "request", "meta")
+            }
+            copy = SessionRow(**values, client=client, request=request, meta={"replay_of": str(session_id)})
+            db.add(copy)
+            await db.flush()
+            copies: dict[int, int] = {}
+            steps = await db.scalars(
+                select(StepRow)
+                .where(StepRow.session_id == session_id, StepRow.state == StepState.DONE)
+                .order_by(StepRow.id)
+            )
+            for step in list(steps):
+                row = StepRow(
+                    session_id=copy.id,
+                    parent_id=copies[step.parent_id] if step.parent_id else None,
+                    kind=step.kind,
+                    state=StepState.QUEUED,
+                    depth=step.depth,
+                    seed=step.seed,
+                    asked_by=step.asked_by,
+                    origin=f"{client}:{request}:of:{step.id}",
+                    request=step.request,
+                    story=step.story,
+                    source=step.source,
+                )
+                db.add(row)
+                await db.flush()
+                copies[step.id] = row.id
+                for item in await db.scalars(select(ObjectRow).where(ObjectRow.step_id == step.id)):
+                    fields = {
+                        column.key: getattr(item, column.key)
+                        for column in ObjectRow.__table__.columns
+                        if column.key not in ("step_id", "painted")
+                    }
+                    db.add(ObjectRow(step_id=row.id, painted=False, **fields))
+            return _session(copy)
+
     async def session(self, session_id: int) -> Session:
         async with self._sessions() as db:
             return _session(await _get(db, SessionRow, session_id, "session"))
@@ -300,6 +347,25 @@ class Store:
             row.finished_at = datetime.now(UTC)
             return await _cancel_below(db, [step_id])
 
+    async def retry(self, step_id: int) -> bool:
+        """Queue a failed step again, with what was cancelled below it; False when it is not a failed one."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            if row.state != StepState.FAILED:
+                return False
+            row.attempt += 1
+            _requeue(row)
+            below = [step_id]
+            while below:
+                query = select(StepRow).where(
+                    StepRow.parent_id.in_(below), StepRow.state == StepState.CANCELLED
+                )
+                rows = list(await db.scalars(query))
+                for child in rows:
+                    _requeue(child)
+                below = [child.id for child in rows]
+            return True
+
     async def cancel(self, step_id: int) -> tuple[int, ...]:
         """Cancel a step that is not done, and the queued steps below it; return all that were cancelled."""
         async with self._transaction() as db:
@@ -363,11 +429,14 @@ class Store:
                 stored.seed, stored.params = item.seed, asdict(item.params)
                 stored.repaint = item.repaint
 
-    async def save_painted(self, step_id: int, number: int, png: bytes, notes: Sequence[str]) -> None:
+    async def save_painted(
+        self, step_id: int, number: int, png: bytes, *, model: str, notes: Sequence[str]
+    ) -> None:
         """Write the picture with object `number` painted in: the checkpoint after each paid-for picture."""
         async with self._transaction() as db:
             await _put_picture(db, step_id, png)
             row = await _get(db, StepRow, step_id, "step")
+            row.model = model
             row.notes = list(notes)
             await db.execute(
                 update(ObjectRow)
@@ -471,6 +540,13 @@ async def _put_picture(db: AsyncSession, step_id: int, png: bytes) -> None:
         row.png, row.sha256 = png, digest
 
 
+def _requeue(row: StepRow) -> None:
+    row.state = StepState.QUEUED
+    row.error = ""
+    row.finished_at = None
+    row.delivered = False
+
+
 async def _cancel_below(db: AsyncSession, step_ids: list[int]) -> tuple[int, ...]:
     cancelled: list[int] = []
     while step_ids:
@@ -517,6 +593,7 @@ def _step(row: StepRow) -> Step:
         asked_by=row.asked_by,
         request=row.request,
         origin=row.origin,
+        attempt=row.attempt,
         story=row.story,
         source=row.source,
         model=row.model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,3 +155,11 @@ class Settings(BaseSettings):
             if odd := sorted(set(params) - known):
                 raise ValueError(f"{label}: unknown {', '.join(odd)}; known are {', '.join(sorted(known))}")
         return value
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line a setting what is wrong with it, without the values: they may be secrets."""
+    return "\n".join(
+        f"Setting {str(item['loc'][0]).upper() if item['loc'] else '?'}: {item['msg']}."
+        for item in error.errors(include_input=False)
+    )

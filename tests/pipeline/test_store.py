@@ -1,0 +1,235 @@
+"""The store: one request is one row, the tree is the queue, and two writers never trip over each other."""
+
+import asyncio
+import sqlite3
+
+import numpy as np
+import pytest
+
+from pipeline.domain import (
+    Box,
+    Detection,
+    ObjectContext,
+    PaintParams,
+    SceneContext,
+    SceneObject,
+    StepKind,
+    StepState,
+)
+from pipeline.errors import InvalidRequest, NotFound
+from pipeline.store import Store, mask_to_png, migrate, png_to_mask
+
+
+async def make(store: Store, request: str = "r", client: str = "cli", depth: int = 1):
+    return await store.create_session(
+        client=client,
+        owner="42",
+        request=request,
+        prompt="밤 \x27 night",
+        negative_prompt="",
+        seed=2**32 - 1,
+        width=64,
+        height=48,
+        depth=depth,
+    )
+
+
+def scene_object(number: int, **changes) -> SceneObject:
+    mask = np.zeros((48, 64), np.bool_)
+    mask[number : number + 5, 2:9] = True
+    return SceneObject(number, Detection("Hat", 0.75, Box(number, 2, number + 5, 9), mask), "Hat", **changes)
+
+
+async def finish(store: Store, step_id: int, png: bytes = b"png") -> None:
+    await store.begin(step_id)
+    await store.finish(step_id, png=png, model="m", notes=["note"])
+
+
+async def test_the_same_request_is_one_session_even_when_asked_at_once(store):
+    sessions = await asyncio.gather(*(make(store, "same") for _ in range(8)))
+    assert len({session.id for session in sessions}) == 1
+    assert len(await store.steps(sessions[0].id)) == 2
+    assert sessions[0].seed == 2**32 - 1
+    assert sessions[0].created_at.tzinfo is not None
+
+
+async def test_the_queue_gives_children_only_after_their_parent(store):
+    session = await make(store, depth=2)
+    first = await store.claim("cli")
+    assert first is not None
+    assert first.kind is StepKind.GENERATE
+    assert await store.claim("cli") is None
+    await store.finish(first.id, png=b"1", model="m", notes=[])
+    second = await store.claim("cli")
+    assert second is not None
+    assert (second.kind, second.depth, second.parent_id) == (StepKind.RECURSE, 1, first.id)
+    assert [step.state for step in await store.steps(session.id)] == ["done", "running", "queued"]
+
+
+async def test_clients_have_queues_of_their_own(store):
+    await make(store, client="discord")
+    assert await store.claim("cli") is None
+    assert await store.claim("discord") is not None
+
+
+async def test_many_claimers_never_get_the_same_step(store, database_url):
+    for number in range(20):
+        await make(store, f"r{number}", depth=0)
+    others = [Store(database_url) for _ in range(4)]
+    claimed = await asyncio.gather(*(other.claim("cli") for other in others for _ in range(5)))
+    assert len({step.id for step in claimed if step}) == 20
+    for other in others:
+        await other.aclose()
+
+
+async def test_what_a_killed_process_left_running_is_queued_again(store):
+    await make(store)
+    await make(store, "other", client="discord")
+    running, other = await store.claim("cli"), await store.claim("discord")
+    assert await store.recover("cli") == 1
+    assert (await store.step(running.id)).state is StepState.QUEUED
+    assert (await store.step(other.id)).state is StepState.RUNNING
+
+
+async def test_a_failed_step_cancels_what_waits_below_and_a_retry_brings_it_back(store):
+    session = await make(store, depth=3)
+    first, second, third, fourth = await store.steps(session.id)
+    await finish(store, first.id)
+    await store.begin(second.id)
+    assert await store.fail(second.id, "no server") == (third.id, fourth.id)
+    assert (await store.step(second.id)).error == "no server"
+    with pytest.raises(InvalidRequest, match="earlier"):
+        await store.add_step(parent_id=second.id, kind=StepKind.RECURSE, asked_by="", origin="x")
+    assert await store.retry(second.id)
+    assert not await store.retry(second.id), "it waits now: there is nothing to try again"
+    states = [step.state for step in await store.steps(session.id)]
+    assert states == ["done", "queued", "queued", "queued"]
+    assert (await store.step(second.id)).attempt == 2
+
+
+async def test_cancel_takes_the_waiting_steps_below_with_it(store):
+    session = await make(store, depth=2)
+    first, second, third = await store.steps(session.id)
+    await finish(store, first.id)
+    assert await store.cancel(second.id) == (second.id, third.id)
+    assert await store.cancel(first.id) == ()
+
+
+async def test_siblings_have_seeds_of_their_own_and_an_origin_is_one_step(store):
+    session = await make(store, depth=0)
+    (root,) = await store.steps(session.id)
+    await finish(store, root.id)
+    one = await store.add_step(parent_id=root.id, kind=StepKind.RECURSE, asked_by="1", origin="a")
+    two = await store.add_step(parent_id=root.id, kind=StepKind.RECURSE, asked_by="1", origin="b")
+    again = await store.add_step(parent_id=root.id, kind=StepKind.RECURSE, asked_by="1", origin="a")
+    assert again == one
+    assert one.seed != two.seed
+    tweak = await store.add_step(
+        parent_id=one.id, kind=StepKind.TWEAK, asked_by="1", origin="c", request="1: red"
+    )
+    assert (tweak.depth, tweak.request) == (1, "1: red")
+
+
+async def test_objects_and_context_come_back_as_they_were(store):
+    session = await make(store)
+    _, step = await store.steps(session.id)
+    await store.save_objects(step.id, [scene_object(1), scene_object(2)])
+    params = PaintParams(strength=0.5, prompt_prefix="pastel")
+    described = [
+        scene_object(1, tags=("red", "striped"), seed=2**32 - 1, params=params),
+        scene_object(2, repaint=False),
+    ]
+    context = SceneContext("Once.", (ObjectContext(1, "Hat", ("red", "striped")),), "template")
+    await store.save_context(step.id, context, described)
+    await store.save_painted(step.id, 1, b"half", model="m", notes=["n"])
+    one, two = await store.objects(step.id)
+    assert (one.tags, one.seed, one.params, one.painted) == (("red", "striped"), 2**32 - 1, params, True)
+    assert (two.repaint, two.painted) == (False, False)
+    assert (one.detection.mask == described[0].detection.mask).all()
+    assert one.detection.box == Box(1, 2, 6, 9)
+    assert await store.picture(step.id) == b"half"
+    stored = await store.step(step.id)
+    assert (stored.story, stored.source, stored.model, stored.notes) == ("Once.", "template", "m", ("n",))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (48, 64)])
+def test_masks_survive_packing(shape):
+    mask = np.random.default_rng(1).random(shape) > 0.5
+    assert (png_to_mask(mask_to_png(mask)) == mask).all()
+
+
+async def test_posts_are_written_before_and_after_they_are_sent(store):
+    session = await make(store, client="discord")
+    step, _ = await store.steps(session.id)
+    post, first = await store.begin_post(step.id, "picture", "99")
+    assert first
+    assert post.message == ""
+    _, first = await store.begin_post(step.id, "picture", "99")
+    assert not first
+    await store.set_post(step.id, "picture", "1234")
+    assert (await store.step_of_message("1234")).id == step.id
+    assert await store.step_of_message("5") is None
+    assert await store.undelivered("discord") == []
+    await finish(store, step.id)
+    assert [item.id for item in await store.undelivered("discord")] == [step.id]
+    await store.set_delivered(step.id)
+    assert await store.undelivered("discord") == []
+
+
+async def test_a_copy_has_the_done_steps_with_their_words_and_nothing_painted(store):
+    session = await make(store, depth=2)
+    first, second, third = await store.steps(session.id)
+    await finish(store, first.id)
+    await store.save_objects(second.id, [scene_object(1)])
+    await store.save_context(
+        second.id, SceneContext("Once.", (), "template"), [scene_object(1, tags=("red",), seed=5)]
+    )
+    await store.save_painted(second.id, 1, b"x", model="m", notes=[])
+    await finish(store, second.id)
+    await store.fail(third.id, "x")
+    copy = await store.copy_session(session.id, client="cli", request="copy")
+    one, two = await store.steps(copy.id)
+    assert (one.seed, two.seed, two.parent_id) == (first.seed, second.seed, one.id)
+    assert (two.story, two.source, two.state) == ("Once.", "template", StepState.QUEUED)
+    (item,) = await store.objects(two.id)
+    assert (item.tags, item.seed, item.painted) == (("red",), 5, False)
+    assert await store.picture(two.id) is None
+
+
+async def test_deleting_a_session_deletes_all_of_it(store, database_url):
+    session = await make(store)
+    step, _ = await store.steps(session.id)
+    await store.save_objects(step.id, [scene_object(1)])
+    await store.begin_post(step.id, "picture", "9")
+    await finish(store, step.id)
+    await store.delete_session(session.id)
+    with pytest.raises(NotFound):
+        await store.session(session.id)
+    with sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///")) as db:
+        for table in ("sessions", "steps", "objects", "pictures", "posts"):
+            assert db.execute(f"select count(*) from {table}").fetchone() == (0,)  # noqa: S608
+
+
+async def test_sqlite_is_in_wal_mode_with_foreign_keys(store, database_url):
+    await make(store)
+    with sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///")) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_migrating_twice_changes_nothing_and_makes_the_folder(tmp_path):
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new' / 'x.sqlite'}"
+    migrate(url)
+    migrate(url)
+
+
+def test_models_and_migrations_agree(tmp_path):
+    from alembic import command
+    from alembic.config import Config
+
+    url = f"sqlite+aiosqlite:///{tmp_path / 'x.sqlite'}"
+    migrate(url)
+    config = Config(toml_file="pyproject.toml")
+    config.attributes["url"] = url
+    command.check(config)
+    command.downgrade(config, "base")
+    command.upgrade(config, "head")

@@ -527,9 +527,14 @@ class Store:
             )
             return [_step(row) for row in rows]
 
-    async def set_delivered(self, step_id: int) -> None:
+    async def set_delivered(self, step_id: int, *, attempt: int) -> None:
+        """Note that the outcome of an attempt is wholly shown; nothing if it is being tried again by now."""
         async with self._transaction() as db:
-            await db.execute(update(StepRow).where(StepRow.id == step_id).values(delivered=True))
+            await db.execute(
+                update(StepRow)
+                .where(StepRow.id == step_id, StepRow.attempt == attempt)
+                .values(delivered=True)
+            )
 
     # -- what a client keeps ----------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from pipeline.store import migrate
 
 log = logging.getLogger(__name__)
 
-NO_TOKEN = """\
+NO_DISCORD = """\
 There is no token, so there is no Discord to connect to.
 
 To get one (free, two minutes):
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValidationError as error:
         return _stop(explain(error))
     if settings.discord_token is None:
-        return _stop(NO_TOKEN)
+        return _stop(NO_DISCORD)
     discord.utils.setup_logging(level=getattr(logging, settings.log_level))
     # In detail, discord.py logs what it sends and receives, tokens among it.
     logging.getLogger("discord").setLevel(max(logging.INFO, getattr(logging, settings.log_level)))

@@ -70,7 +70,7 @@ class CatchUp:
 
     async def _reactions(self, message: discord.Message) -> None:
         post = await self._client.pipeline.store.post_of_message(str(message.id))
-        if post is None or post.part != "picture":
+        if post is None:
             return
         for reaction in message.reactions:
             if str(reaction.emoji) == render.AGAIN:

@@ -66,7 +66,11 @@ class Client(commands.Bot):
         self.tree.add_command(imagine_command(self))
         key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
-            await self.sync()
+            try:
+                await self.sync()
+            except discord.HTTPException as error:
+                # The old commands still serve; the next start tries again.
+                log.error("the commands could not be registered: %s", error)
 
     async def sync(self) -> list[str]:
         """Register the commands with Discord; return their names. At most 200 a day can be created."""

@@ -23,7 +23,7 @@ _INVALID_FORM = 50035
 
 
 class Opener:
-    """Open sessions. Opening one again, after whatever interruption, ends with the same message and thread."""
+    """Open sessions. Opening one again, whatever interrupted it, ends with the same message and thread."""
 
     def __init__(
         self, *, client: discord.Client, store: Store, outbox: Outbox, retry_wait: float = 2.0
@@ -84,7 +84,7 @@ class Opener:
         return session.meta["channel"]
 
     async def _starter(self, session: Session) -> int:
-        """Fill the command's own response; where that is gone, the message that took its place, or make it."""
+        """Fill the command's own response; where that is gone, find or make the message in its place."""
         content, embed = render.starter_content(session), render.starter(session)
         token, age = session.meta.get("token"), datetime.now(UTC) - session.created_at
         if token and age < TOKEN_LIFE:

@@ -1,9 +1,9 @@
 """Everything a step shows is sent through here: once, whenever the process dies.
 
-A part of a step (its picture, a page of notes, an error, its progress) is written down before it is sent and
-gets its message's id after. A part that was begun and has no id may or may not have been sent; Discord is then
-asked twice over: by looking for our footer in the channel, and by a nonce that makes it return the message
-that was already made in the last minutes instead of making another.
+A part of a step (its picture, a page of notes, an error, its progress) is written down before it is sent
+and gets its message's id after. A part that was begun and has no id may or may not have been sent; Discord
+is then asked twice over: by looking for our footer in the channel, and by a nonce that makes it return the
+message that was already made in the last minutes instead of making another.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Outbox:
         return None
 
     async def abandon(self, session_id: int) -> None:
-        """Give up a session that can be shown nowhere: what waits in its queue would be painted for no one."""
+        """Give up a session that can be shown nowhere: what is queued would be painted for no one."""
         await self._store.place_session(session_id, place=NOWHERE)
         for step in await self._store.steps(session_id):
             if step.state is StepState.QUEUED:

@@ -11,7 +11,7 @@ import discord
 
 from bot import images, texts
 from pipeline.domain import Progress, SceneObject, Session, Step, StepKind
-from pipeline.render import outlined
+from pipeline.render import outline_colour, outlined
 
 AGAIN = "\N{CLOCKWISE RIGHTWARDS AND LEFTWARDS OPEN CIRCLE ARROWS}"  # 🔁
 SEEN = "\N{EYES}"
@@ -64,8 +64,7 @@ def picture(session: Session, step: Step, encoding: images.Encoding | None, *, o
         lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
     elif step.asked_by and step.asked_by != session.owner:
         lines.append(f"{AGAIN} <@{step.asked_by}>")
-    for note in step.notes[:8]:
-        lines.append(f"-# {texts.quote(note, 250)}")
+    lines += [f"-# {texts.quote(note, 250)}" for note in step.notes[:8]]
     if encoding is None:
         lines.append(
             f"The picture has {texts.size_of(original)}, and no version of it fits this channel. It is kept."
@@ -152,7 +151,7 @@ def _object(step: Step, item: SceneObject, cut: bytes) -> tuple[discord.Embed, t
     embed = discord.Embed(
         title=f"{item.number} · {texts.quote(item.name, 100)}",
         description=f"{tags}\n-# {label}",
-        colour=_INK,
+        colour=discord.Colour.from_rgb(*outline_colour(item.number)),
     )
     embed.set_thumbnail(url=f"attachment://{name}")
     return embed, (name, cut, texts.plain(item.name, 200))

@@ -59,7 +59,7 @@ class Worker:
             return step
 
     async def _work(self, step: Step) -> None:
-        """Run a step to its end. What breaks off, such as a database that is locked for long, is run again."""
+        """Run a step to its end; again if it breaks off, as when the database is locked for long."""
         for pause in (*self._pauses, None):
             try:
                 await self._run(step)

@@ -62,7 +62,10 @@ class Replies(commands.Cog):
         if not self._client.may_go_on(await store.session(step.session_id), message.author.id):
             raise InvalidRequest("Here only who asked for the picture can change it.")
         await self._client.pipeline.tweak(
-            step.id, words(message), asked_by=str(message.author.id), origin=f"discord:message:{message.id}"
+            step.id,
+            words(message, self._client.user),
+            asked_by=str(message.author.id),
+            origin=f"discord:message:{message.id}",
         )
         await self._client.outbox.react(str(message.channel.id), message.id, render.SEEN)
         await self._client.worker.wake()
@@ -94,15 +97,10 @@ def answered(message: discord.Message) -> int | None:
     return message.reference.message_id
 
 
-def words(message: discord.Message) -> str:
-    """Return a reply's words without mentions of me, others' as names."""
+def words(message: discord.Message, me: discord.abc.Snowflake | None) -> str:
+    """Return a reply's words without mentions of me, and others' mentions as names."""
     text = message.content
-    me = message.guild.me if message.guild else None
-    for mention in (f"<@{me.id}>", f"<@!{me.id}>") if me else ():
-        text = text.replace(mention, " ")
     for user in message.mentions:
-        for mention in (f"<@{user.id}>", f"<@!{user.id}>"):
-            text = text.replace(mention, f"@{user.display_name}")
+        name = " " if me is not None and user.id == me.id else f"@{user.display_name}"
+        text = text.replace(f"<@{user.id}>", name).replace(f"<@!{user.id}>", name)
     return text.strip()
-
-

@@ -111,19 +111,16 @@ class Reactions(commands.Cog):
         await self._client.worker.wake()
 
     async def catch_up(self, post: Post, user: int) -> None:
-        """Take in a reaction that was given while the bot was away; quietly, and only the first one."""
+        """Take in a reaction that stands since before the start, quietly, if no step was made of it."""
         if not self.stand(int(post.message), user):
             return
-        pipeline = self._client.pipeline
-        step = await pipeline.store.step(post.step_id)
-        if not self._client.may_go_on(await pipeline.store.session(step.session_id), user):
+        store = self._client.pipeline.store
+        if post.part == "picture" and await store.count_origins(origin(post.message, user)):
             return
-        # With the number fixed, it is the same step however often it is caught up with.
         try:
-            await pipeline.recurse(step.id, asked_by=str(user), origin=f"{origin(post.message, user)}1")
-        except InvalidRequest as error:
+            await self._go_on(post, user)
+        except (InvalidRequest, NotFound) as error:
             log.info("a reaction from before the start leads nowhere: %s", error)
-        await self._client.worker.wake()
 
 
 def origin(message: str, user: int) -> str:

@@ -12,7 +12,7 @@ import aiohttp
 import discord
 from pydantic import ValidationError
 
-from bot.client import Client
+from bot.client import Client, Pace
 from pipeline.assembly import open_pipeline
 from pipeline.engine import Pipeline
 from pipeline.errors import ConfigurationError, ContextualDiffusionError
@@ -66,6 +66,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _run(settings: Settings, token: str, command: str) -> None:
+    task = asyncio.current_task()
+    if task is not None and sys.platform != "win32":
+        # As for Ctrl+C, so for a service manager's stop: leave in order.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with open_pipeline(settings) as pipeline:
         if command == "sync":
             await sync(pipeline, settings, token)
@@ -73,15 +77,9 @@ async def _run(settings: Settings, token: str, command: str) -> None:
             await serve(pipeline, settings, token)
 
 
-async def serve(
-    pipeline: Pipeline, settings: Settings, token: str, *, progress_interval: float = 2.0
-) -> None:
+async def serve(pipeline: Pipeline, settings: Settings, token: str, *, pace: Pace | None = None) -> None:
     """Connect and work until the process is asked to stop. Raises ConfigurationError."""
-    task = asyncio.current_task()
-    if task is not None and sys.platform != "win32":
-        # As for Ctrl+C, so for a service manager's stop: leave in order.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with Client(pipeline=pipeline, settings=settings, progress_interval=progress_interval) as client:
+    async with Client(pipeline=pipeline, settings=settings, pace=pace) as client:
         await _login(client, token)
         await client.work()
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 
 import discord
 from discord import app_commands
@@ -27,6 +28,15 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the client waits for what, in seconds."""
+
+    progress: float = 2.0  # between edits of a progress message
+    retry: float = 2.0  # before the first retry of what Discord refused in passing
+    guilds: float = 2.0  # for the last guild to appear at a start
+
+
 class Client(commands.Bot):
     """Take members' wishes to the pipeline and bring back what it makes.
 
@@ -34,7 +44,8 @@ class Client(commands.Bot):
     pipeline's store; the client keeps only what may be forgotten.
     """
 
-    def __init__(self, *, pipeline: Pipeline, settings: Settings, progress_interval: float = 2.0) -> None:
+    def __init__(self, *, pipeline: Pipeline, settings: Settings, pace: Pace | None = None) -> None:
+        pace = pace or Pace()
         super().__init__(
             command_prefix=commands.when_mentioned,  # there are no text commands, see on_message
             help_command=None,
@@ -44,17 +55,18 @@ class Client(commands.Bot):
             max_messages=None,  # all is known by id, from the database
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
+            guild_ready_timeout=pace.guilds,
         )
         store = pipeline.store
         self.pipeline = pipeline
         self.settings = settings
-        self.outbox = Outbox(client=self, store=store)
-        self.opener = Opener(client=self, store=store, outbox=self.outbox)
+        self.outbox = Outbox(client=self, store=store, retry_wait=pace.retry)
+        self.opener = Opener(client=self, store=store, outbox=self.outbox, retry_wait=pace.retry)
         self.worker = Worker(
             pipeline=pipeline,
             outbox=self.outbox,
             concurrency=settings.concurrency,
-            progress_interval=progress_interval,
+            progress_interval=pace.progress,
         )
         self.reactions = Reactions(self)
         self.replies = Replies(self)

@@ -20,10 +20,10 @@ import pytest_asyncio
 
 from pipeline.domain import Session, StepState
 from pipeline.store import Store
-from playground import Limits, Message, Playground
+from playground import Gate, Limits, Message, Playground
 from tests.bot.conftest import footer
 
-SESSIONS, KILLS = 5, 4
+KILLS, KILLS_A_SESSION = 20, 5
 PAINTINGS = 1 + 3 + 3  # the first picture, and three objects in each of two recursions
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +37,7 @@ class Graveyard:
     folder: Path
     pid: int = 0
     deaths: list[str] = field(default_factory=list)
+    late: Gate | None = None  # where a request of a dead bot waits
 
     @property
     def database_url(self) -> str:
@@ -60,6 +61,10 @@ class Graveyard:
         assert self.zygote.stdout is not None
         self.zygote.stdin.write(json.dumps(order).encode() + b"\n")
         self.pid = int(await self.zygote.stdout.readline())
+        if self.late is not None:
+            await self.discord.wait_until_connected()
+            self.late.release()
+            self.late = None
 
     @property
     def alive(self) -> bool:
@@ -161,27 +166,61 @@ def shown(yard: Graveyard) -> list[tuple[str, list[str], str]]:
     ]
 
 
-async def die_at_request(yard: Graveyard, number: int, *, after: bool) -> str:
-    """Let requests pass until the one of this number, and kill the bot before or after it took effect."""
+async def die_at_request(yard: Graveyard, number: int, when: str) -> bool:
+    """Let requests pass until the one of this number, and kill the bot there; False if it ended sooner.
+
+    The request never arrives ("before"), is answered to nobody ("after"), or arrives when the next bot is
+    already there ("late").
+    """
     done = asyncio.create_task(finished(yard))
     try:
         for left in reversed(range(number)):
-            gate = yard.discord.faults.hold("*", "", after=after)
+            gate = yard.discord.faults.hold("*", "", after=when == "after")
             reached = asyncio.create_task(gate.reached.wait())
             await asyncio.wait([reached, done], return_when=asyncio.FIRST_COMPLETED)
             if not reached.done():
                 reached.cancel()
                 yard.discord.faults.clear()
-                await yard.kill()
-                return "at the end"
+                return False
             if left:
                 gate.release()
-                continue
-            await yard.kill()
+        await yard.kill()
+        if when == "late":
+            yard.late = gate
+        else:
             gate.drop()
+        return True
     finally:
         done.cancel()
-    return f"{'after' if after else 'before'} request {number}"
+
+
+async def die_at_painting(yard: Graveyard) -> bool:
+    """Wait until the bot that is to die at a painting has died; False if it ended sooner."""
+    done, dead = asyncio.create_task(finished(yard)), asyncio.create_task(yard.buried())
+    await asyncio.wait([dead, done], return_when=asyncio.FIRST_COMPLETED)
+    ended = not dead.done()
+    for task in (dead, done):
+        task.cancel()
+    await asyncio.gather(dead, done, return_exceptions=True)
+    return not ended
+
+
+async def die(yard: Graveyard, chance: random.Random) -> bool:
+    """Start a bot and have it die somewhere; False if all was done before that."""
+    if not yard.deaths or chance.random() < 0.6:
+        number, when = chance.randint(1, 9), chance.choice(("before", "after", "late"))
+        if yard.deaths:
+            await yard.start()
+        else:
+            await ask(yard)
+        died, how = await die_at_request(yard, number, when), f"{when} request {number}"
+    else:
+        number, after = chance.randint(1, 3), chance.random() < 0.5
+        await yard.start(dies_at=number, after=after)
+        died, how = await die_at_painting(yard), f"{'after' if after else 'before'} painting {number}"
+    if died:
+        yard.deaths.append(how)
+    return died
 
 
 async def check(yard: Graveyard, undisturbed: list[tuple[str, list[str], str]], digests: list[str]) -> None:
@@ -226,31 +265,14 @@ async def test_killed_at_twenty_moments(
         "step 3 · picture",
         "step 3 · notes 1 of 1",
     ]
-    chance = random.Random(2)
-    for number in range(SESSIONS):
-        async with graveyard(zygote, migrated, tmp_path / f"killed-{number}") as yard:
-            asked = False
-            for _ in range(KILLS):
-                after = chance.random() < 0.5
-                if not asked:
-                    await ask(yard)
-                    asked = True
-                    yard.deaths.append(await die_at_request(yard, chance.randint(1, 16), after=after))
-                elif chance.random() < 0.4:
-                    call = chance.randint(1, 3)
-                    await yard.start(dies_at=call, after=after)
-                    done = asyncio.create_task(finished(yard))
-                    await asyncio.wait(
-                        [asyncio.create_task(yard.buried()), done], return_when=asyncio.FIRST_COMPLETED
-                    )
-                    done.cancel()
-                    await yard.kill()
-                    yard.deaths.append(f"{'after' if after else 'before'} painting {call}")
-                else:
-                    await yard.start()
-                    yard.deaths.append(await die_at_request(yard, chance.randint(1, 16), after=after))
-            yard.discord.faults.clear()
+    chance, deaths = random.Random(2), 0
+    while deaths < KILLS:
+        async with graveyard(zygote, migrated, tmp_path / f"killed-{deaths}") as yard:
+            while len(yard.deaths) < KILLS_A_SESSION and await die(yard, chance):
+                pass
+            deaths += len(yard.deaths)
+            await yard.kill()
             await yard.start()
             await finished(yard)
-            print(number, yard.deaths)
+            print(yard.deaths)  # noqa: T201 - shown where the test fails
             await check(yard, expected, digests)

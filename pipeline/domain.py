@@ -262,7 +262,7 @@ class Step:
     error: str
     created_at: datetime
     finished_at: datetime | None
-    delivered: bool  # its outcome is wholly shown, or cannot be
+    delivered: bool = False  # its outcome is wholly shown, or cannot be
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
+import inspect
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -36,6 +39,7 @@ from pipeline.errors import InvalidRequest, NotFound
 from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, StepRow
 
 Row = TypeVar("Row")
+Kind = TypeVar("Kind")
 
 
 def derive_seed(*parts: object) -> int:
@@ -57,6 +61,35 @@ def png_to_mask(data: bytes) -> Mask:
         return np.asarray(image.convert("1"), dtype=np.bool_).copy()
 
 
+def _uninterrupted(kind: type[Kind]) -> type[Kind]:
+    """Make every public coroutine of a class end before its caller's cancellation goes on.
+
+    A transaction that is cancelled in the middle may never give SQLite's write lock back: the driver's
+    thread takes it after the one who asked has gone. Everything after it would wait and fail.
+    """
+
+    def wrap(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        @functools.wraps(method)
+        async def whole(*args: Any, **kwargs: Any) -> Any:
+            task = asyncio.ensure_future(method(*args, **kwargs))
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if not task.done():
+                    await asyncio.wait([task])
+                if not task.cancelled():
+                    task.exception()  # looked at, so that asyncio does not warn of it
+                raise
+
+        return whole
+
+    for name, method in list(vars(kind).items()):
+        if not name.startswith("_") and inspect.iscoroutinefunction(method):
+            setattr(kind, name, wrap(method))
+    return kind
+
+
+@_uninterrupted
 class Store:
     """Sessions, steps, pictures, objects and posts in a database; every method is one transaction.
 

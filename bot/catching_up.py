@@ -1,4 +1,4 @@
-"""What members did while the bot was away: the gateway does not tell, so it is read from the threads."""
+"""What members did while the bot was away: no new gateway session tells, so it is read from the threads."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class CatchUp:
 
     async def run(self) -> None:
         """Look through the recent sessions, the latest first."""
+        self._client.reactions.forget()
         since = datetime.now(UTC) - timedelta(days=DAYS)
         store = self._client.pipeline.store
         sessions = await store.recent_sessions("discord", since=since, limit=SESSIONS)

@@ -68,6 +68,7 @@ class Client(commands.Bot):
             concurrency=settings.concurrency,
             progress_interval=pace.progress,
         )
+        self._began = asyncio.Event()
         self.reactions = Reactions(self)
         self.replies = Replies(self)
 
@@ -123,7 +124,20 @@ class Client(commands.Bot):
         async with asyncio.TaskGroup() as group:
             group.create_task(self.worker.run(), name="worker")
             group.create_task(self.opener.open_all(unopened), name="opener")
-            group.create_task(CatchUp(self).run(), name="catch-up")
+            group.create_task(self._catch_up(), name="catch-up")
+
+    async def on_ready(self) -> None:
+        """Note that a gateway session began: at a start, and when a lost one could not be resumed."""
+        self._began.set()
+
+    async def _catch_up(self) -> None:
+        while True:
+            await self._began.wait()
+            self._began.clear()
+            try:
+                await CatchUp(self).run()
+            except Exception:
+                log.exception("what happened before this gateway session is left out")
 
     def invitation(self) -> str:
         """Return the address at which someone can add the bot to a server."""

@@ -71,14 +71,19 @@ class Outbox:
         if after is not None:
             await asyncio.wait([after])
         try:
-            async for attempt in AsyncRetrying(
-                retry=retry_if_exception(is_passing),
-                wait=wait_exponential(self._retry_wait, max=300),
-                stop=stop_after_attempt(10),
-                reraise=True,
-            ):
-                with attempt:
-                    await self._deliver_once(step_id)
+            step = await self._store.step(step_id)
+            place = (await self._store.session(step.session_id)).place
+            if not place:
+                return  # whoever opens the session calls deliver_all
+            async with self.lock(place):  # also while it is tried again: what comes later is shown later
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception(is_passing),
+                    wait=wait_exponential(self._retry_wait, max=300),
+                    stop=stop_after_attempt(10),
+                    reraise=True,
+                ):
+                    with attempt:
+                        await self._deliver_once(step_id)
         except NotFound:
             log.info("step %s was deleted before it was shown", step_id)
         except Exception:
@@ -87,16 +92,14 @@ class Outbox:
     async def _deliver_once(self, step_id: int) -> None:
         step = await self._store.step(step_id)
         session = await self._store.session(step.session_id)
-        # No place yet: whoever opens it calls deliver_all.
-        if step.delivered or step.state not in (StepState.DONE, StepState.FAILED) or not session.place:
+        if step.delivered or step.state not in (StepState.DONE, StepState.FAILED):
             return
         if session.place != NOWHERE:
-            async with self.lock(session.place):
-                if step.state is StepState.DONE:
-                    await self._show_done(session, step)
-                else:
-                    await self._show_failed(session, step)
-                await self.remove_progress(step, session.place)
+            if step.state is StepState.DONE:
+                await self._show_done(session, step)
+            else:
+                await self._show_failed(session, step)
+            await self.remove_progress(step, session.place)
         await self._store.set_delivered(step_id, attempt=step.attempt)
 
     async def _show_done(self, session: Session, step: Step) -> None:

@@ -68,21 +68,20 @@ class ProgressMessage:
             self._changed.clear()
             try:
                 shown = await self._update()
-            except discord.HTTPException as error:
-                log.info("progress of step %s not shown: %s", self._step.id, error)
+            except Exception as error:
+                # Whatever goes wrong here must not cost the picture.
+                known = isinstance(error, discord.HTTPException) or is_passing(error)
+                log.info("progress of step %s not shown: %r", self._step.id, error, exc_info=not known)
                 if not is_passing(error):
                     return
-            except Exception:
-                # Whatever goes wrong here must not cost the picture.
-                log.exception("progress of step %s not shown", self._step.id)
-                return
             else:
-                if not shown:  # no place yet: look again at the next event
+                if not shown:
                     continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._interval)
 
     async def _update(self) -> bool:
+        """Send or edit the message; False if it is too early for it."""
         session = await self._store.session(self._step.session_id)
         if session.place in ("", NOWHERE) or self._latest is None:
             return False
@@ -92,7 +91,10 @@ class ProgressMessage:
         posts = {post.part: post for post in await self._store.posts(self._step.id)}
         post = posts.get(part)
         if post is None or not post.message:
-            async with self._outbox.lock(session.place):  # after what the step before this one shows
+            lock = self._outbox.lock(session.place)
+            if lock.locked():
+                return False  # what the step before this one shows comes first
+            async with lock:
                 await self._outbox.send(self._step, part, session.place, sheet)
             return True
         message = self._outbox.channel(session.place).get_partial_message(int(post.message))

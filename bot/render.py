@@ -129,7 +129,7 @@ def progress(step: Step, latest: Progress, whole: bytes | None, crop: bytes | No
         description=f"{doing}\n{texts.bar(latest.share)} {latest.share:.0%}",
         colour=_GREY,
     )
-    embed.set_footer(text=texts.marker(step.id, "progress"))
+    embed.set_footer(text=texts.marker(step.id, f"progress:{step.attempt}"))
     files: list[tuple[str, bytes, str]] = []
     if whole is not None:
         files.append(("so-far.webp", whole, "The picture so far"))

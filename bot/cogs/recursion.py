@@ -29,8 +29,8 @@ class Reactions(commands.Cog):
     reaction no id and no time, so a step's origin is the message, the member and a number: how many steps
     the member's reactions to this message have made, from the database, plus one. What keeps an event that
     comes twice (a gateway session may replay some when it is resumed) from counting twice is knowing which
-    reactions stand: adding one that stands is no news. That knowledge may be lost with the process, for a
-    new process begins a new gateway session, and those replay nothing.
+    reactions stand: adding one that stands is no news. That knowledge may be lost with the process, or
+    forgotten when a gateway session could not be resumed: a new session replays nothing.
     """
 
     def __init__(self, client: Client) -> None:
@@ -67,6 +67,10 @@ class Reactions(commands.Cog):
         """Note that a moderator removed one kind of reaction."""
         if event.emoji.name == render.AGAIN:
             self._clear(event.message_id)
+
+    def forget(self) -> None:
+        """Forget which reactions stand: a new gateway session begins."""
+        self._standing.clear()
 
     def stand(self, message: int, user: int) -> bool:
         """Note that a reaction stands; False if that was known."""

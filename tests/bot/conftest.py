@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from bot.app import serve
 from bot.client import Pace
+from pipeline.errors import NotFound
 from pipeline.engine import EngineOptions, Pipeline
 from pipeline.settings import Settings
 from pipeline.store import Store, migrate
@@ -51,7 +52,7 @@ class House:
         await self.discord.wait_until_commands()
 
     async def _serve(self, settings: Settings) -> None:
-        pipeline = Pipeline(
+        self.pipeline = Pipeline(
             generator=self.generator,
             segmenter=self.segmenter,
             writer=self.writer,
@@ -59,9 +60,9 @@ class House:
             options=self.options,
         )
         try:
-            await serve(pipeline, settings, self.discord.token, pace=FAST)
+            await serve(self.pipeline, settings, self.discord.token, pace=FAST)
         finally:
-            await pipeline.store.aclose()
+            await self.pipeline.store.aclose()
 
     async def stop(self) -> None:
         """Stop the bot as Ctrl+C does."""
@@ -70,6 +71,7 @@ class House:
             with contextlib.suppress(asyncio.CancelledError):
                 await self.task
             self.task = None
+            await asyncio.sleep(0)  # discord.py has scheduled a last event
 
     # What there is to see
 
@@ -86,8 +88,15 @@ class House:
     async def delivered(self, *step_ids: int) -> None:
         """Wait until these steps are wholly shown."""
         async with asyncio.timeout(15):
-            while not all([(await self.store.step(step_id)).delivered for step_id in step_ids]):
-                await asyncio.sleep(0.01)
+            for step_id in step_ids:
+                while not await self._is_delivered(step_id):
+                    await asyncio.sleep(0.01)
+
+    async def _is_delivered(self, step_id: int) -> bool:
+        try:
+            return (await self.store.step(step_id)).delivered
+        except NotFound:
+            return False
 
     async def thread(self) -> Channel:
         """Wait for the newest thread."""

@@ -76,7 +76,7 @@ class ProgressMessage:
                     return
             else:
                 if not shown:
-                    continue
+                    self._changed.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._interval)
 

@@ -128,9 +128,7 @@ class FixedSegmenter:
         await self.turns.take()
         with Image.open(io.BytesIO(png)) as image:
             width, height = image.size
-        return [
-            _ellipse(label, height, width, y1, x1, y2, x2) for label, y1, x1, y2, x2 in self.objects
-        ]
+        return [_ellipse(label, height, width, y1, x1, y2, x2) for label, y1, x1, y2, x2 in self.objects]
 
     def weights_at(self, depth: int) -> str:
         return "fixed"

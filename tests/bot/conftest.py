@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from bot.app import serve
 from bot.client import Pace
-from pipeline.errors import NotFound
 from pipeline.engine import EngineOptions, Pipeline
+from pipeline.errors import NotFound
 from pipeline.settings import Settings
 from pipeline.store import Store, migrate
 from playground import Channel, Limits, Message, Playground, connect_here
@@ -42,8 +42,8 @@ class House:
 
     async def start(self) -> None:
         """Start the bot and wait until members can use it."""
-        settings = Settings(_env_file=None, database_url=self.url, **self.settings)  # type: ignore[call-arg]
-        self.task = asyncio.create_task(self._serve(settings))
+        self.pipeline = self.make_pipeline()
+        self.task = asyncio.create_task(self._serve(self.pipeline))
         connected = asyncio.create_task(self.discord.wait_until_connected())
         await asyncio.wait([self.task, connected], return_when=asyncio.FIRST_COMPLETED)
         if self.task.done():
@@ -51,18 +51,23 @@ class House:
             self.task.result()
         await self.discord.wait_until_commands()
 
-    async def _serve(self, settings: Settings) -> None:
-        self.pipeline = Pipeline(
+    def make_settings(self) -> Settings:
+        return Settings(_env_file=None, database_url=self.url, **self.settings)  # type: ignore[call-arg]
+
+    def make_pipeline(self) -> Pipeline:
+        return Pipeline(
             generator=self.generator,
             segmenter=self.segmenter,
             writer=self.writer,
             store=Store(self.url),
             options=self.options,
         )
+
+    async def _serve(self, pipeline: Pipeline) -> None:
         try:
-            await serve(self.pipeline, settings, self.discord.token, pace=FAST)
+            await serve(pipeline, self.make_settings(), self.discord.token, pace=FAST)
         finally:
-            await self.pipeline.store.aclose()
+            await pipeline.store.aclose()
 
     async def stop(self) -> None:
         """Stop the bot as Ctrl+C does."""
@@ -89,8 +94,12 @@ class House:
         """Wait until these steps are wholly shown."""
         async with asyncio.timeout(15):
             for step_id in step_ids:
-                while not await self._is_delivered(step_id):
+                while not await self._is_delivered(step_id):  # noqa: ASYNC110 - a database tells nobody
                     await asyncio.sleep(0.01)
+
+    async def states(self, session_id: int) -> list[str]:
+        """Return the states of a session's steps."""
+        return [step.state.value for step in await self.store.steps(session_id)]
 
     async def _is_delivered(self, step_id: int) -> bool:
         try:

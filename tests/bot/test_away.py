@@ -50,7 +50,9 @@ async def test_reactions_and_replies_during_an_absence_are_taken_in_once(make_ho
 def asked_who_reacted(house: House, since: int, *, first: Message) -> bool:
     """Tell whether the bot has asked for a message's reactions since an event."""
     return any(
-        event.kind == "REQUEST" and event.data["method"] == "GET" and f"/{first.id}/reactions" in event.data["path"]
+        event.kind == "REQUEST"
+        and event.data["method"] == "GET"
+        and f"/{first.id}/reactions" in event.data["path"]
         for event in house.discord.feed.since(since)
     )
 

@@ -354,7 +354,19 @@ HARMFUL = (
         "字" * 4000,
         "_",
     ],
-    ids=["mentions", "heading", "rtl", "arabic", "korean", "emoji", "control", "backslashes", "long", "han", "one"],
+    ids=[
+        "mentions",
+        "heading",
+        "rtl",
+        "arabic",
+        "korean",
+        "emoji",
+        "control",
+        "backslashes",
+        "long",
+        "han",
+        "one",
+    ],
 )
 async def test_prompts_of_every_kind_do_no_harm(house: House, prompt: str) -> None:
     await begin(house, prompt=prompt, negative=prompt, depth=1)

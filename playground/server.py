@@ -14,7 +14,7 @@ from PIL import Image
 
 from playground import admin, serialise
 from playground.actors import Actor
-from playground.errors import ApiError, unauthorized
+from playground.errors import ApiError, too_large, unauthorized
 from playground.faults import Fault, Faults
 from playground.feed import Event, Feed
 from playground.gateway import Gateway
@@ -312,7 +312,8 @@ class Playground:
     # HTTP
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        # A sub-application's own limit is not looked at. Bigger ones are read too, to answer 413 properly.
+        app = web.Application(client_max_size=REQUEST_LIMIT * 4)
         app[context.SERVICES] = context.Services(
             self.world,
             self.hub,
@@ -321,7 +322,7 @@ class Playground:
             self.interactions,
             self.limiter,
         )
-        api = web.Application(middlewares=[self._serve], client_max_size=REQUEST_LIMIT * 4)
+        api = web.Application(middlewares=[self._serve])
         for module in (messages, channels, application, interactions):
             api.add_routes(module.ROUTES)
         app.add_subapp(_API, api)
@@ -368,6 +369,8 @@ class Playground:
             response = await handler(request)
         except ApiError as error:
             response = context.refuse(error)
+        except web.HTTPRequestEntityTooLarge:
+            response = context.refuse(too_large())
         except web.HTTPException as error:
             self.unknown_routes.append(f"{request.method} {path}")
             response = context.refuse(ApiError(error.status, 0, f"{error.status}: {error.reason}"))

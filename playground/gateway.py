@@ -45,7 +45,7 @@ _INTENTS: dict[str, tuple[int, int]] = {
         "THREAD_UPDATE",
         "THREAD_DELETE",
         "THREAD_MEMBERS_UPDATE",
-        "GUILD_ROLE_UPDATE",
+        "GUILD_ROLE_CREATE",
     ],
     (1 << 0, 1 << 0),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ from discord import ui
 from discord.http import Route
 
 from playground import Playground, RefusedError
-from tests.playground.small_bot import Run, SmallBot, running
+from tests.playground.small_bot import Run, SmallBot, png, running
 
 
 class Deeper(ui.DynamicItem[ui.Button[Any]], template=r"deeper:(?P<step>\d+)"):
@@ -209,3 +210,19 @@ async def test_components_are_checked(server: Playground, bot: PanelBot) -> None
             await send(*wrong)
         assert error.value.code == 50035
     assert len(server.messages(server.general)) == 1
+
+
+async def test_a_layout_with_a_picture(server: Playground, bot: PanelBot) -> None:
+    class Layout(ui.LayoutView):
+        text = ui.TextDisplay[Any]("# Before and after")
+        gallery = ui.MediaGallery[Any](discord.MediaGalleryItem("attachment://p.png"))
+
+    channel = bot.get_channel(server.general.id)
+    assert isinstance(channel, discord.TextChannel)
+    message = await channel.send(view=Layout(), file=discord.File(io.BytesIO(png()), "p.png"))
+    assert message.flags.components_v2
+    (gallery,) = [c for c in message.components if isinstance(c, discord.MediaGalleryComponent)]
+    assert server.file(gallery.items[0].media.url) == png()
+    with pytest.raises(discord.HTTPException) as error:
+        await message.edit(content="not both", view=Layout())
+    assert error.value.code == 50035

@@ -86,6 +86,33 @@ async def test_the_limits_near_the_real_ones() -> None:
     assert len(server.violations) == 10
 
 
+async def test_discord_py_reacts_in_time() -> None:
+    async with Playground() as server:
+        connect_here(server.rest_url)
+        bot = SmallBot()
+        async with running(bot, server):
+            found = await bot.fetch_channel(server.general.id)
+            assert isinstance(found, discord.TextChannel)
+            message = await found.send("x")
+            for emoji in "🔁✏🗑":
+                await message.add_reaction(emoji)
+            assert list(server.general.messages[message.id].reactions) == list("🔁✏🗑")
+    assert server.violations == []
+
+
+async def test_the_servers_own_mistakes_are_not_hidden() -> None:
+    async def break_it(server: Playground) -> None:
+        async with server:
+            server.world.application.owner = None  # type: ignore[assignment]
+            headers = {"Authorization": f"Bot {server.token}"}
+            url = f"{server.rest_url}/oauth2/applications/@me"
+            async with aiohttp.ClientSession(headers=headers) as http, http.get(url) as response:
+                assert response.status == 500
+
+    with pytest.raises(RuntimeError, match="oauth2/applications/@me"):
+        await break_it(Playground())
+
+
 async def test_429_is_waited_out(server: Playground, channel: discord.TextChannel) -> None:
     fault = server.faults.rate_limit("POST", r"/messages$", seconds=0.05, times=2)
     await channel.send("in the end")

@@ -173,6 +173,8 @@ async def test_edits_keep_replace_and_remove_files(server: Playground, bot: Smal
     assert [a.filename for a in message.attachments] == ["blue.png", "green.png"]
     await message.edit(attachments=[])
     assert kept.attachments == []
+    with pytest.raises(discord.NotFound):
+        await message.attachments[0].read()
     assert kept.content == "two"
     assert kept.revisions[0] == ("one", [])
     assert kept.edited_at is not None

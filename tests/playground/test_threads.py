@@ -109,6 +109,11 @@ async def test_private_and_standalone_threads(server: Playground, bot: SmallBot)
     assert no.value.code == 50001
     await bob.send(public.id, "here I can write")
     assert {m.id for m in await private.fetch_members()} == {server.bot.id, alice.id}
+    carol, dave = server.member("carol"), server.member("dave")
+    quiet = discord.AllowedMentions.none()
+    await private.send(f"{carol.mention} come in")
+    await private.send(f"{dave.mention} stay out", allowed_mentions=quiet)
+    assert {m.id for m in await private.fetch_members()} == {server.bot.id, alice.id, carol.id}
     await private.delete()
     assert [t.name for t in server.threads()] == ["open"]
 

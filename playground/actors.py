@@ -265,8 +265,9 @@ class Actor:
             "component_type": menu["type"],
             "id": menu.get("id", 0),
             "values": check_choice(menu, chosen),
-            "resolved": resolved,
         }
+        if menu["type"] != 3:
+            data["resolved"] = resolved  # a menu of texts has none, and discord.py minds
         return await self._begin(COMPONENT, where, data, settle, source=message)
 
     def _component(self, message: Message, custom_id: str, kinds: tuple[int, ...]) -> JSON:
@@ -283,14 +284,16 @@ class Actor:
         self, opened: SentInteraction, values: Mapping[str, Any] | None = None, *, settle: bool = True
     ) -> SentInteraction:
         """Fill and send the modal that answered an interaction; what is left out stays as prefilled."""
-        if opened.modal is None or opened.callback_type != MODAL:
+        if opened.modal is None or opened.callback_type != MODAL or opened.submitted:
             raise RefusedError("no modal is open")
         if opened.user_id != self.id:
             raise RefusedError("that is another member's modal")
         filled = modal_answer(opened.modal, dict(values or {}))
         data: JSON = {"custom_id": opened.modal["custom_id"], "components": filled, "resolved": {}}
         where = self._channel(opened.channel_id)
-        return await self._begin(MODAL_SUBMIT, where, data, settle, source=opened.source)
+        sent = await self._begin(MODAL_SUBMIT, where, data, settle, source=opened.source)
+        opened.submitted = not sent.failed  # after a failure the form stays open, to try again
+        return sent
 
     # Common
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -79,12 +80,18 @@ class Admin:
         """Send every event after `?after=` over a WebSocket, and all that come."""
         socket = web.WebSocketResponse(heartbeat=30.0)
         await socket.prepare(request)
-        async for event in self._discord.feed.follow(int(request.query.get("after", "0"))):
-            if socket.closed:
-                break
+        sending = asyncio.create_task(self._send_events(socket, int(request.query.get("after", "0"))))
+        try:
+            async for _ in socket:  # only to notice that the other side hangs up
+                pass
+        finally:
+            sending.cancel()
+        return socket
+
+    async def _send_events(self, socket: web.WebSocketResponse, after: int) -> None:
+        async for event in self._discord.feed.follow(after):
             data = {"sequence": event.sequence, "at": event.at, "kind": event.kind, "data": event.data}
             await socket.send_str(json.dumps(data))
-        return socket
 
     async def act(self, request: web.Request) -> web.Response:
         """Do one thing as a member: {"as": "alice", "do": "slash", …}."""
@@ -258,7 +265,7 @@ _ACTIONS: dict[str, Action] = {
 def add_routes(app: web.Application, discord: Playground) -> None:
     """Serve the admin API of a playground."""
     admin = Admin(discord)
-    guarded = web.Application(middlewares=[admin.guard], client_max_size=64 * 1024 * 1024)
+    guarded = web.Application(middlewares=[admin.guard])
     guarded.add_routes(
         [
             web.get("/state", admin.state),

@@ -13,6 +13,11 @@ from playground.errors import JSON
 from playground.state import Clock
 
 T = TypeVar("T")
+# What of an event is worth a line when a test waited in vain.
+_TELLING = (
+    *("method", "path", "status", "seconds", "id", "type", "name", "content", "channel_id", "message_id"),
+    *("user_id", "emoji", "code", "callback_type", "after", "session", "replayed", "thread_metadata"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,9 @@ class Event:
     data: JSON
 
     def __str__(self) -> str:
-        text = json.dumps(self.data, ensure_ascii=False, default=str)
-        return f"#{self.sequence} {self.kind} {text if len(text) < 240 else text[:240] + '…'}"
+        told = {key: self.data[key] for key in _TELLING if self.data.get(key) not in (None, [], "")}
+        text = json.dumps(told, ensure_ascii=False, default=str)
+        return f"#{self.sequence} {self.kind} {text if len(text) < 400 else text[:400] + '…'}"
 
 
 class Feed:

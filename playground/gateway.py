@@ -45,7 +45,7 @@ _INTENTS: dict[str, tuple[int, int]] = {
         "THREAD_UPDATE",
         "THREAD_DELETE",
         "THREAD_MEMBERS_UPDATE",
-        "GUILD_ROLE_UPDATE",
+        "GUILD_ROLE_CREATE",
     ],
     (1 << 0, 1 << 0),
 )
@@ -70,6 +70,7 @@ class Gateway:
         self._feed = feed
         self._sessions: dict[str, Session] = {}
         self._connections: dict[web.WebSocketResponse, Session | None] = {}
+        self._hung_up: set[web.WebSocketResponse] = set()  # by us: that gives no session up
         self._transports: dict[web.WebSocketResponse, asyncio.Transport] = {}
         self.identifies = 0
         self.resumes = 0
@@ -124,8 +125,9 @@ class Gateway:
             if session.outbox is outbox:
                 session.outbox = None
                 # A client that closes with these codes gives its session up.
-                if socket.close_code in (1000, 1001):
+                if socket.close_code in (1000, 1001) and socket not in self._hung_up:
                     self._sessions.pop(session.id, None)
+            self._hung_up.discard(socket)
             self._feed.publish("GATEWAY_DISCONNECT", {"session": session.id, "code": socket.close_code})
 
     def _receive(self, socket: web.WebSocketResponse, outbox: asyncio.Queue[str], frame: JSON) -> int | None:
@@ -230,6 +232,7 @@ class Gateway:
             if politely:
                 await socket.send_str(json.dumps({"op": RECONNECT, "d": None}))
             elif code:
+                self._hung_up.add(socket)
                 await socket.close(code=code)
             elif socket in self._transports:
                 self._transports[socket].abort()

@@ -49,6 +49,7 @@ class SentInteraction:
     response: Message | None = None  # the original response, or the message that a component updates
     followups: list[Message] = field(default_factory=list)
     modal: JSON | None = None
+    submitted: bool = False  # whether its modal was sent off, which closes it
     choices: list[JSON] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None

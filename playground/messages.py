@@ -68,7 +68,11 @@ class Messages:
         if draft.nonce is not None and draft.enforce_nonce:
             key = (author_id, str(draft.nonce))
             self._nonces[key] = (self._world.clock.monotonic(), message)
-        return self._hub.post(message)
+        self._hub.post(message)
+        if channel.thread is not None:
+            for user_id in message.mentions:  # a ping brings its member into the thread
+                self._threads.join(user_id, channel)
+        return message
 
     def answer(self, channel: Channel, draft: Draft, answer: Answer) -> Message:
         """Post an interaction's response or follow-up; needs no permission in the channel."""
@@ -148,6 +152,7 @@ class Messages:
         """Keep the attachments that the draft lists (all, if it lists none) and store its uploads."""
         described = {str(a.get("id")): a for a in draft.attachments or []}
         if draft.attachments is not None:
+            self._drop([a for a in message.attachments if str(a.id) not in described])
             message.attachments = [a for a in message.attachments if str(a.id) in described]
         for index, upload in draft.uploads.items():
             about = described.get(str(index), {})
@@ -155,15 +160,25 @@ class Messages:
                 str(about.get("filename") or upload.filename), upload.data, about.get("description")
             )
             message.attachments.append(self.store(message.channel_id, named))
-        by_name = {a.filename: a for a in message.attachments}
         for embed in message.embeds:
             embed.setdefault("type", "rich")
-            for key in ("image", "thumbnail"):
-                url = str((embed.get(key) or {}).get("url", ""))
-                file = by_name.get(url.removeprefix("attachment://"))
-                if url.startswith("attachment://") and file is not None:
-                    shown = serialise.attachment(self._world, file)
-                    embed[key] = {k: shown[k] for k in ("url", "proxy_url", "width", "height") if k in shown}
+            self._resolve(message, [embed.get("image"), embed.get("thumbnail")])
+        for component in walk(message.components):
+            items = [item.get("media") for item in component.get("items", [])]
+            self._resolve(message, [component.get("media"), component.get("file"), *items])
+
+    def _resolve(self, message: Message, media: list[JSON | None]) -> None:
+        """Turn attachment:// into the address of the message's own file."""
+        by_url = {f"attachment://{a.filename}": a for a in message.attachments}
+        for item in media:
+            file = by_url.get(str((item or {}).get("url")))
+            if item is not None and file is not None:
+                shown = serialise.attachment(self._world, file)
+                item.update({k: shown[k] for k in ("url", "proxy_url", "width", "height") if k in shown})
+
+    def _drop(self, files: list[Attachment]) -> None:
+        for file in files:
+            self._world.attachments.pop(file.id, None)
 
     def store(self, channel_id: int, upload: Upload) -> Attachment:
         """Keep a file and give it its address."""
@@ -276,6 +291,7 @@ class Messages:
         channel = self._world.channels[message.channel_id]
         channel.messages.pop(message.id, None)
         message.deleted = True
+        self._drop(message.attachments)
         if channel.thread is not None and not message.is_system:
             channel.thread.message_count -= 1
         data: JSON = {"id": str(message.id), "channel_id": str(channel.id)}

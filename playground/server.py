@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import secrets
+import traceback
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
@@ -14,7 +15,7 @@ from PIL import Image
 
 from playground import admin, serialise
 from playground.actors import Actor
-from playground.errors import ApiError, unauthorized
+from playground.errors import ApiError, too_large, unauthorized, unknown
 from playground.faults import Fault, Faults
 from playground.feed import Event, Feed
 from playground.gateway import Gateway
@@ -82,6 +83,7 @@ class Playground:
         self.faults = Faults()
         self.admin_token = secrets.token_urlsafe(24)
         self.unknown_routes: list[str] = []  # "METHOD path" that this server does not have
+        self.crashes: list[str] = []  # this server's own mistakes; leaving `async with` raises them
         self._actors: dict[str, Actor] = {}
         self._runner: web.AppRunner | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -121,6 +123,8 @@ class Playground:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+        if self.crashes and kind is None:
+            raise RuntimeError("the playground itself failed:\n" + "\n".join(self.crashes))
 
     async def start(self) -> None:
         """Listen on 127.0.0.1."""
@@ -210,7 +214,10 @@ class Playground:
         """Return a channel or thread by name or id; of several names the newest."""
         if isinstance(which, int):
             return self.world.channel(which)
-        return next(c for c in reversed(self.world.channels.values()) if c.name == which)
+        for channel in reversed(self.world.channels.values()):
+            if channel.name == which:
+                return channel
+        raise unknown("Channel")
 
     def messages(self, channel: Channel | int, *, system: bool = False) -> list[Message]:
         """Return what a channel shows, oldest first; without Discord's own lines unless `system`."""
@@ -312,7 +319,8 @@ class Playground:
     # HTTP
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        # A sub-application's own limit is not looked at. Bigger ones are read too, to answer 413 properly.
+        app = web.Application(client_max_size=REQUEST_LIMIT * 4)
         app[context.SERVICES] = context.Services(
             self.world,
             self.hub,
@@ -321,7 +329,7 @@ class Playground:
             self.interactions,
             self.limiter,
         )
-        api = web.Application(middlewares=[self._serve], client_max_size=REQUEST_LIMIT * 4)
+        api = web.Application(middlewares=[self._serve])
         for module in (messages, channels, application, interactions):
             api.add_routes(module.ROUTES)
         app.add_subapp(_API, api)
@@ -368,9 +376,16 @@ class Playground:
             response = await handler(request)
         except ApiError as error:
             response = context.refuse(error)
+        except web.HTTPRequestEntityTooLarge:
+            response = context.refuse(too_large())
         except web.HTTPException as error:
             self.unknown_routes.append(f"{request.method} {path}")
             response = context.refuse(ApiError(error.status, 0, f"{error.status}: {error.reason}"))
+        except Exception as error:
+            # discord.py would retry a 500 in silence: keep it, so that nobody looks for the bug in the bot.
+            trace = "".join(traceback.format_exception(error))
+            self.crashes.append(f"{request.method} {path}\n{trace}")
+            response = context.refuse(ApiError(500, 0, "500: Internal Server Error"))
         response.headers.update(verdict.headers)
         return response
 

@@ -25,6 +25,7 @@ class SmallBot(discord.Client):
         self.heard: list[discord.Message] = []
         self.reactions: list[discord.RawReactionActionEvent] = []
         self.errors: asyncio.Queue[BaseException] = asyncio.Queue()
+        self.stirred = asyncio.Event()
         self.resumed = 0
         self.readied = 0
         self.tree.error(self._keep_error)
@@ -42,16 +43,27 @@ class SmallBot(discord.Client):
 
     async def on_ready(self) -> None:
         self.readied += 1
+        self.stirred.set()
 
     async def on_resumed(self) -> None:
         self.resumed += 1
+        self.stirred.set()
 
     async def on_message(self, message: discord.Message) -> None:
         if message.author != self.user:
             self.heard.append(message)
+            self.stirred.set()
 
     async def on_raw_reaction_add(self, event: discord.RawReactionActionEvent) -> None:
         self.reactions.append(event)
+        self.stirred.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Return once what the bot heard makes the condition true."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self.stirred.clear()
+                await self.stirred.wait()
 
 
 Run = Callable[[SmallBot], Awaitable[None]]
@@ -60,22 +72,18 @@ Run = Callable[[SmallBot], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def running(bot: SmallBot, server: Playground) -> AsyncIterator[None]:
     """Run a bot on the playground: inside, it is ready."""
-    before = server.gateway.identifies
     async with bot:
         task = asyncio.create_task(bot.start(server.token))
-        ready = asyncio.create_task(bot.wait_until_ready()) if bot.loop else None
+        ready = asyncio.create_task(bot.until(lambda: bot.readied))
         try:
-            await server.wait_for(lambda: server.gateway.identifies > before or task.done())
+            await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
-            await asyncio.wait_for(bot.wait_until_ready(), 10)
             yield
         finally:
-            if ready is not None:
-                ready.cancel()
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for each in (ready, task):
+                each.cancel()
+            await asyncio.gather(ready, task, return_exceptions=True)
 
 
 def png(colour: str = "red", size: tuple[int, int] = (40, 30)) -> bytes:

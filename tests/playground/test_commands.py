@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from typing import Any
 
 import discord
 import pytest
@@ -109,7 +110,7 @@ async def server_history(channel: discord.Thread) -> list[discord.Message]:
     ],
 )
 async def test_the_client_checks_options(
-    server: Playground, painter: Painter, options: dict[str, object], why: str
+    server: Playground, painter: Painter, options: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(RefusedError, match=why):
         await server.member("alice").slash(server.general, "imagine", **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import masks, provenance
@@ -171,7 +171,7 @@ class Pipeline:
 
     # -- work -------------------------------------------------------------------------------------
 
-    async def run(self, step_id: int) -> AsyncIterator[Event]:
+    async def run(self, step_id: int) -> AsyncGenerator[Event, None]:
         """Do a step's work and yield its events; the last is StepDone or StepFailed.
 
         Nothing that was paid for is done again: what the step has saved is where it goes on. Leaving the

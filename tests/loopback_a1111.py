@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageFilter, ImageOps, PngImagePlugin
 from pydantic import BaseModel, ValidationError, create_model
 
+log = logging.getLogger(__name__)
+
 Flavour = Literal["a1111", "forge", "sdnext"]
 Kind = Literal["txt2img", "img2img"]
 Pixels = NDArray[np.uint8]  # [H, W, 3], RGB
@@ -39,7 +42,7 @@ Paint = Callable[[Kind, dict[str, Any]], Awaitable[bytes]]
 _CELL = 8
 _MASK_FIELDS = ("mask_blur_x", "mask_blur_y", "mask_round")
 
-# how -> status, content type, body; sent instead of painting
+# how -> status, content type, body; sent instead of painting (504: before it)
 _REFUSALS: dict[str, tuple[int, str, str]] = {
     "401": (401, "application/json", '{"detail": "Not authenticated"}'),
     "404": (404, "application/json", '{"detail": "Not Found"}'),
@@ -282,6 +285,7 @@ class LoopbackA1111:
         self._opened: list[Gate] = []
         self._queue = asyncio.Lock()
         self._news = asyncio.Event()
+        self._jobs: set[asyncio.Task[dict[str, Any] | web.Response]] = set()
         app = web.Application(client_max_size=256 * 2**20, middlewares=[self._guard])
         for method, name, handler in (
             ("POST", "txt2img", self._txt2img),
@@ -456,10 +460,8 @@ class LoopbackA1111:
         schema = _schema(self.flavour, kind)
         self._record(request, payload, tuple(sorted(set(payload) - set(schema.model_fields))))
         fault = self._next_fault("paint")
-        if fault in _REFUSALS:
-            status, content_type, text = _REFUSALS[fault]
-            headers = {"Location": "/elsewhere"} if fault == "redirect" else {}
-            return web.Response(status=status, text=text, content_type=content_type, headers=headers)
+        if fault in _REFUSALS and fault != "504":
+            return _refuse(fault)
         try:
             asked = schema.model_validate(payload).model_dump()
         except ValidationError as err:
@@ -472,22 +474,35 @@ class LoopbackA1111:
             return _error(404, "HTTPException", detail="Init image not found")
         if asked["script_name"]:
             return _error(422, "HTTPException", detail=f"Script '{asked['script_name']}' not found")
+        job = asyncio.create_task(self._job(kind, asked, fault))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        await asyncio.sleep(0)  # the job begins
+        if fault == "504":
+            return _refuse(fault)  # and paint on, as the server behind a proxy does
         if fault == "drop" and request.transport is not None:
             request.transport.abort()  # and paint on, as the real one does
+        answer = await job
+        return answer if isinstance(answer, web.Response) else await self._send(request, answer, fault)
+
+    async def _job(self, kind: Kind, asked: dict[str, Any], fault: str) -> dict[str, Any] | web.Response:
+        """Wait for the turn, paint, return the answer's JSON or the error that an exception becomes."""
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             async with self._queue:
                 self.state.begin(f"scripts_{kind}" if self.flavour != "sdnext" else f"api-{kind}")
                 try:
-                    answer = await self._run(kind, asked, fault)
+                    return await self._run(kind, asked, fault)
                 finally:
                     self.state.end()
         except _Refused as err:
             return _error(500, err.name, detail=err.detail, errors=err.words)
+        except Exception as err:
+            log.exception("Painting failed")
+            return _error(500, type(err).__name__, errors=str(err))
         finally:
             self.in_flight -= 1
-        return await self._send(request, answer, fault)
 
     async def _run(self, kind: Kind, asked: dict[str, Any], fault: str) -> dict[str, Any]:
         """Paint one request and return the answer's JSON."""
@@ -604,6 +619,12 @@ async def _first(*waits: Awaitable[Any]) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _refuse(fault: str) -> web.Response:
+    status, content_type, text = _REFUSALS[fault]
+    headers = {"Location": "/elsewhere"} if fault == "redirect" else {}
+    return web.Response(status=status, text=text, content_type=content_type, headers=headers)
 
 
 def _error(status: int, error: str, *, detail: str = "", errors: str = "") -> web.Response:

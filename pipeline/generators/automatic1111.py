@@ -142,9 +142,11 @@ class Automatic1111:
     async def inpaint(
         self, request: InpaintRequest, progress: ProgressCallback | None = None
     ) -> GeneratedImage:
-        """Repaint a crop where its mask is True; elsewhere the answer is the crop itself."""
+        """Repaint a crop where its mask is True; a few pixels around it may change too.
+
+        Raises ValueError where the crop's sides are no multiples of 8 or not the mask's.
+        """
         height, width = request.mask.shape
-        _check_sides(width, height)
         if not request.mask.any():
             raise InvalidRequest("There is nothing to repaint: the object's mask is empty.")
         image, mask = await asyncio.to_thread(_encode_crop, request.image, request.mask)
@@ -427,7 +429,7 @@ def _encode_crop(image: bytes, mask: Mask) -> tuple[str, str]:
     """Return the crop and its mask, grown to whole latent cells, in base64."""
     height, width = mask.shape
     with Image.open(io.BytesIO(image)) as opened:
-        if opened.size != (width, height):
+        if opened.size != (width, height) or width % _CELL or height % _CELL:
             raise ValueError(f"image is {opened.size[0]}x{opened.size[1]}, its mask {width}x{height}")
     # The server paints whole cells, those at least half covered: a strap 3 px wide would not be painted.
     # With every cell the mask touches wholly white, each of its pixels is painted; what is painted beyond

@@ -125,7 +125,7 @@ async def test_impossible_sides_are_refused_before_the_server_is_asked(
         assert server.requests == []
 
 
-async def test_an_empty_mask_and_a_mask_of_another_size_are_refused(make: Make) -> None:
+async def test_masks_that_cannot_be_painted_are_refused(make: Make) -> None:
     async with LoopbackA1111() as server:
         generator = make(server)
         with pytest.raises(InvalidRequest, match="nothing to repaint"):
@@ -133,6 +133,8 @@ async def test_an_empty_mask_and_a_mask_of_another_size_are_refused(make: Make) 
         request = InpaintRequest(png((64, 72)), disc(64, 9), "", "", 1, 0.5, 5, 5.0)
         with pytest.raises(ValueError, match="64x72"):
             await generator.inpaint(request)
+        with pytest.raises(ValueError, match="66x66"):
+            await generator.inpaint(crop(disc(66, 9)))
         assert server.requests == []
 
 
@@ -152,6 +154,25 @@ async def test_white_is_repainted_and_the_rest_is_untouched(make: Make, flavour:
     assert sent["inpainting_mask_invert"] == 0
     assert base64.b64decode(sent["init_images"][0]) == png((128, 64))
     assert np.array_equal(changed(answer.png), mask)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_the_model_starts_from_the_whole_crop_as_it_is(make: Make, flavour: Flavour) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def paint(kind: str, payload: dict[str, Any]) -> bytes:
+        seen.append(payload)
+        return png((payload["width"], payload["height"]))
+
+    sent = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(sent).save(buffer, "PNG")
+    mask = np.zeros((64, 96), bool)
+    mask[20:30, 20:30] = True
+    async with LoopbackA1111(flavour=flavour, paint=paint) as server:
+        await make(server).inpaint(InpaintRequest(buffer.getvalue(), mask, "red", "", 7, 0.85, 6, 5.0))
+    assert np.array_equal(pixels(base64.b64decode(seen[0]["init_images"][0])), sent)
+    assert seen[0]["denoising_strength"] == 0.85
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
@@ -307,11 +328,19 @@ async def test_no_message_and_no_log_has_the_password(
         assert not any(secret in line for line in told)
 
 
-async def test_a_server_that_echoes_the_password_is_not_quoted(make: Make) -> None:
+async def test_an_exception_in_the_server_is_quoted_in_one_short_line(make: Make) -> None:
     async def paint(kind: str, payload: dict[str, Any]) -> bytes:
-        raise RuntimeError("never painted")
+        raise ArithmeticError("NaNs\nin\x1b[31m Unet " + "@everyone " * 99)
 
-    async with LoopbackA1111(auth=("bot", PASSWORD), flavour="forge", paint=paint) as server:
+    async with LoopbackA1111(paint=paint) as server:
+        with pytest.raises(GeneratorError, match="ArithmeticError: NaNs in ") as caught:
+            await make(server).generate(text())
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+async def test_a_server_that_echoes_the_password_is_not_quoted(make: Make) -> None:
+    async with LoopbackA1111(auth=("bot", PASSWORD), flavour="forge") as server:
         generator = make(server, checkpoint=PASSWORD)
         with pytest.raises(GeneratorError, match="model '…' not found"):
             await generator.generate(text())
@@ -353,10 +382,13 @@ async def test_a_server_that_takes_too_long_is_stopped(make: Make) -> None:
         assert server.most_in_flight == 1
 
 
-async def test_a_picture_that_outlives_its_connection_is_stopped_before_it_is_asked_again(make: Make) -> None:
+@pytest.mark.parametrize("how", ["drop", "504"])
+async def test_a_picture_that_outlives_its_request_is_stopped_before_it_is_asked_again(
+    make: Make, how: str
+) -> None:
     async with LoopbackA1111(flavour="forge") as server:
         server.hold()  # never released: only an interrupt ends the first
-        server.fail(how="drop")
+        server.fail(how=how)
         answer = await make(server).inpaint(crop(disc(64, 9)))
         assert server.interrupts >= 1
         assert server.most_in_flight == 1
@@ -408,6 +440,8 @@ async def test_progress_rises_and_shows_previews(make: Make, flavour: Flavour) -
         await gate.reached.wait()
         await server.asked("progress", server.count("progress") + 3)
         halfway = seen[-1]
+        server.state.sampling_step = 0  # as when a retry begins anew
+        await server.asked("progress", server.count("progress") + 3)
         gate.release.set()
         answer = await painting
         count = len(seen)

@@ -139,8 +139,8 @@ def choose(
 ) -> list[Found]:  # masks [N, H, W]
     """Keep what is sure and of a fit size, the largest first.
 
-    Merged instances are united per class first, their score the best of theirs: two halves of a crowd that are
-    each too small may be large enough together.
+    Merged instances are united per class first, with the best of their scores: parts of a class that are too
+    small on their own may be large enough together.
     """
     found: list[Found] = [
         (label, score, mask)

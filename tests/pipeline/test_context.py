@@ -388,7 +388,7 @@ async def test_a_failing_server_is_the_template(
     server: LoopbackOpenAI, writer: MakeWriter, answer: Answer, reason: str
 ) -> None:
     server.answers.append(answer)
-    scene = await described(writer(timeout=1))
+    scene = await described(writer(timeout=1 if answer.hang else 20))
     template = await described(TemplateContextWriter())
     assert_valid(scene)
     assert reason in scene.source

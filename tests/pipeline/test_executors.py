@@ -110,6 +110,14 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+def warm(executor: ProcessExecutor) -> int:
+    """Start a worker whose start may take longer than a short deadline on a busy machine; give its pid."""
+    for _ in range(20):
+        with contextlib.suppress(WorkerError):
+            return executor.submit(pid).result()
+    raise AssertionError("no worker starts within its deadline")
+
+
 def test_workers_start_when_needed_stay_and_end() -> None:
     before = workers()
     executor = ProcessExecutor(2, timeout=60, threads=1)
@@ -157,23 +165,22 @@ def test_an_idle_worker_that_dies_costs_nothing(executor: ProcessExecutor) -> No
 
 
 def test_deadline() -> None:
-    executor = ProcessExecutor(1, timeout=2, threads=1, retries=0)
-    executor.submit(square, 1).result()
-    (worker,) = workers()
+    executor = ProcessExecutor(1, timeout=4, threads=1, retries=0)
+    worker = warm(executor)
     start = time.monotonic()
-    with pytest.raises(WorkerError, match="took longer than 2 seconds and was given up"):
+    with pytest.raises(WorkerError, match="took longer than 4 seconds and was given up"):
         executor.submit(nap, 60).result()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
     assert not psutil.pid_exists(worker)
-    assert executor.submit(square, 4).result() == 16
+    assert warm(executor) != worker
     executor.shutdown()
 
 
 def test_a_stopped_worker_in_the_middle_of_its_reply_meets_the_deadline() -> None:
-    executor = ProcessExecutor(1, timeout=5, threads=1, retries=0)
-    worker = executor.submit(pid).result()
-    future = executor.submit(large, 512)
-    until(lambda: psutil.Process(worker).memory_info().rss > 512 << 20)
+    executor = ProcessExecutor(1, timeout=4, threads=1, retries=0)
+    worker = warm(executor)
+    future = executor.submit(large, 256)
+    until(lambda: psutil.Process(worker).memory_info().rss > 256 << 20)
     os.kill(worker, signal.SIGSTOP)
     with pytest.raises(WorkerError):
         future.result(timeout=30)
@@ -224,10 +231,11 @@ def test_queued_calls_can_be_cancelled() -> None:
 
 def test_shutdown_without_waiting_lets_work_end() -> None:
     executor = ProcessExecutor(1, timeout=60, threads=1)
-    running, queued = executor.submit(nap, 0.5, "done"), executor.submit(square, 6)
-    start = time.monotonic()
+    running, queued = executor.submit(nap, 1.0, "done"), executor.submit(square, 6)
     executor.shutdown(wait=False)
-    assert time.monotonic() - start < 0.4
+    assert not running.done()
+    with pytest.raises(RuntimeError):
+        executor.submit(pid)
     assert (running.result(), queued.result()) == ("done", 36)
     until(lambda: not workers())
 

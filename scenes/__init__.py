@@ -1,0 +1,7 @@
+"""Labelled pastel street scenes, drawn from a seed."""
+
+from .palette import CLASSES, COLOURS, PATTERNS, looks
+from .scene import Scene, draw
+from .spec import Look, SceneSpec
+
+__all__ = ["CLASSES", "COLOURS", "PATTERNS", "Look", "Scene", "SceneSpec", "draw", "looks"]

@@ -22,6 +22,7 @@ class Scene:
     labels: tuple[str, ...]  # [N] class names
     tags: tuple[tuple[str, ...], ...]  # [N] look, then noun: ("red", "striped", "jacket")
     boxes: NDArray[np.int32]  # [N, (y1, x1, y2, x2)] pixels, half-open
+    ids: tuple[int, ...]  # [N] a thing keeps its number in every window, size and dress of one spec
     prompt: str
     spec: SceneSpec
 
@@ -60,6 +61,7 @@ def draw(
         labels=tuple(canvas.things[i].label for i in keep),
         tags=tuple(canvas.things[i].tags for i in keep),
         boxes=_boxes(masks[keep]),
+        ids=tuple(int(i) for i in keep),
         prompt=prompt_for(spec, seed),
         spec=spec,
     )

@@ -23,16 +23,17 @@ def denormalize(boxes: NDArray, shape: tuple[int, int]) -> NDArray[np.int32]:
 
 def overlaps(a: NDArray, b: NDArray) -> NDArray[np.float64]:
     """Return the IoU [A, B] of boxes a [A, 4] and b [B, 4]; two empty boxes have 0."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    top = np.maximum(a[:, None, 0], b[None, :, 0])
-    left = np.maximum(a[:, None, 1], b[None, :, 1])
-    bottom = np.minimum(a[:, None, 2], b[None, :, 2])
-    right = np.minimum(a[:, None, 3], b[None, :, 3])
-    inner = np.maximum(bottom - top, 0) * np.maximum(right - left, 0)
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    union = area_a[:, None] + area_b[None, :] - inner
-    return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+    top, left, bottom, right = np.ascontiguousarray(a.T, np.float64)
+    area = (bottom - top) * (right - left)
+    out = np.zeros((len(b), len(a)))
+    # One box at a time: its row stays in the processor's cache.
+    for row, (y1, x1, y2, x2) in zip(out, b.astype(np.float64), strict=True):
+        height = np.minimum(bottom, y2) - np.maximum(top, y1)
+        width = np.minimum(right, x2) - np.maximum(left, x1)
+        inner = np.maximum(height, 0, out=height) * np.maximum(width, 0, out=width)
+        union = area + (y2 - y1) * (x2 - x1) - inner
+        np.divide(inner, union, out=row, where=union > 0)
+    return out.T
 
 
 def refinement(boxes: NDArray, truth: NDArray) -> NDArray[np.float32]:

@@ -36,7 +36,10 @@ def _taps(size: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64
 
 
 def resize(image: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Resample [H, W, ...] bilinearly to `shape` (height, width); pixel centres at halves, outside is 0."""
+    """Resample [H, W, ...] bilinearly to `shape` (height, width); pixel centres at halves, outside is 0.
+
+    The result stays between the least and the greatest value of `image`.
+    """
     source = np.asarray(image, np.float64)
     tail = (1,) * (source.ndim - 2)
     padded = np.pad(source, [(1, 1), (1, 1)] + [(0, 0)] * (source.ndim - 2))
@@ -45,7 +48,8 @@ def resize(image: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
     rows = padded[row] * (1 - share) + padded[row + 1] * share
     column, share = _taps(source.shape[1], shape[1])
     share = share.reshape(1, -1, *tail)
-    return rows[:, column] * (1 - share) + rows[:, column + 1] * share
+    resampled = rows[:, column] * (1 - share) + rows[:, column + 1] * share
+    return np.clip(resampled, source.min(), source.max(), out=resampled)
 
 
 def _spread(size: int, target: int) -> tuple[int, int]:
@@ -70,7 +74,7 @@ def resize_image(image: NDArray[np.uint8], config: Config, rng: np.random.Genera
         scale = config.image_max_dim / max(height, width)
     if scale != 1:
         exact = resize(image, (round(height * scale), round(width * scale)))
-        image = np.clip(exact + _WHOLE, 0, 255).astype(np.uint8)
+        image = (exact + _WHOLE).astype(np.uint8)
     height, width = image.shape[:2]
     if config.image_resize_mode == "crop":
         if rng is None:

@@ -29,11 +29,14 @@ def rpn_bbox(match: tf.Tensor, truth: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor
     return _mean(smooth_l1(packed, tf.boolean_mask(deltas, positive)))
 
 
-def head_class(truth: tf.Tensor, logits: tf.Tensor, active: tf.Tensor) -> tf.Tensor:
-    """Compare class ids [N] and logits [N, classes]; an answer whose class is not `active` [classes] is not asked."""
+def head_class(truth: tf.Tensor, logits: tf.Tensor, active: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Compare class ids [N] and logits [N, classes], each counted `weight` [N] times.
+
+    An answer whose class is not `active` [classes] does not count.
+    """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)
-    asked = tf.gather(active, tf.argmax(logits, axis=1))
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * asked), tf.reduce_sum(asked))
+    weight = weight * tf.gather(active, tf.argmax(logits, axis=1))
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * weight), tf.reduce_sum(weight))
 
 
 def head_bbox(truth: tf.Tensor, class_ids: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:

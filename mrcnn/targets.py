@@ -51,14 +51,16 @@ def rpn_targets(
 
 
 class HeadTargets(NamedTuple):
-    """One image's regions for the heads: `positives` of the N rois come first, then background.
+    """One image's regions for the heads: P positives, then background, then one empty region.
 
-    `rois` [N, 4] normalised; `class_ids` int32 [N], 0 is background; `deltas` [P, 4] and `masks` [P, 28, 28]
-    of the positives.
+    `rois` [N, 4] normalised; `class_ids` int32 [N], 0 is background; `weight` float32 [N] says how often a
+    region counts; `deltas` [P, 4] and `masks` [P, 28, 28] of the positives. Matterport fills up to
+    train_rois_per_image with empty regions, all alike and background: here one counts as often.
     """
 
     rois: tf.Tensor
     class_ids: tf.Tensor
+    weight: tf.Tensor
     deltas: tf.Tensor
     masks: tf.Tensor
 
@@ -119,9 +121,12 @@ def head_targets(
         windows = (rois - tf.tile(low, [1, 2])) / tf.tile(size, [1, 2])
     pictures = tf.cast(tf.gather(masks, matched), tf.float32)[..., None]
     cut = tf.image.crop_and_resize(pictures, windows, tf.range(tf.shape(rois)[0]), config.mask_shape)
+    found = tf.shape(positive)[0] + tf.shape(negative)[0]
+    missing = tf.cast(tf.maximum(config.train_rois_per_image - found, 0), tf.float32)
     return HeadTargets(
-        rois=tf.concat([rois, tf.gather(proposals, negative)], axis=0),
-        class_ids=tf.concat([tf.gather(ids, matched), tf.zeros([tf.shape(negative)[0]], tf.int32)], axis=0),
+        rois=tf.concat([rois, tf.gather(proposals, negative), tf.zeros([1, 4])], axis=0),
+        class_ids=tf.concat([tf.gather(ids, matched), tf.zeros([tf.shape(negative)[0] + 1], tf.int32)], axis=0),
+        weight=tf.concat([tf.ones([found]), missing[None]], axis=0),
         deltas=deltas,
         masks=tf.round(cut[..., 0]),
     )

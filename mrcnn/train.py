@@ -179,14 +179,19 @@ class Trainer:
         )
         self._graph = tf.function(self._update)
 
-    def train_step(self, batch: Batch) -> NDArray[np.float32]:
-        """Take one step; return the five losses in the order of `LOSSES`."""
+    def train_step(self, batch: Batch, rois: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Take one step; return the five losses in the order of `LOSSES`.
+
+        `rois` [B, R, 4] normalised take the place of the network's own proposals.
+        """
         self.optimizer.learning_rate.assign(self.schedule.rate(self.step))
-        values = self._graph(*(tf.constant(part) for part in batch), tf.constant(self.step, tf.int32))
+        parts = [tf.constant(part) for part in batch]
+        given = None if rois is None else tf.constant(rois)
+        values = self._graph(*parts, tf.constant(self.step, tf.int32), given)
         self.step += 1
         return values.numpy()
 
-    def _update(self, *args: tf.Tensor) -> tf.Tensor:
+    def _update(self, *args: tf.Tensor | None) -> tf.Tensor:
         with tf.GradientTape() as tape:
             values = self.losses(*args)
             total = tf.reduce_sum(values * tf.constant(self.config.loss_weights)) + self.weight_penalty()
@@ -208,8 +213,9 @@ class Trainer:
         truth: tf.Tensor,
         masks: tf.Tensor,
         step: tf.Tensor,
+        rois: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Return the five losses [5] of a batch (see `Batch`)."""
+        """Return the five losses [5] of a batch (see `Batch` and `train_step`)."""
         config, count = self.config, image.shape[0]
         shape = (image.shape[1], image.shape[2])
         molded = tf.cast(image, tf.float32) - tf.constant(config.mean_pixel)
@@ -217,7 +223,11 @@ class Trainer:
         scores, moves = tf.stop_gradient(tf.nn.softmax(logits)[..., 1]), tf.stop_gradient(answers)
         found = []
         for i in range(count):
-            proposals = propose(scores[i], moves[i], self._anchors, config, config.post_nms_rois_training)
+            if rois is None:
+                limit = config.post_nms_rois_training
+                proposals = propose(scores[i], moves[i], self._anchors, config, limit)
+            else:
+                proposals = rois[i]
             if self.schedule.own_objects:
                 proposals = tf.concat([tf.boolean_mask(truth[i], class_ids[i] > 0), proposals], axis=0)
             found.append(head_targets(proposals, class_ids[i], truth[i], masks[i], config, tf.stack([step, i])))
@@ -230,6 +240,7 @@ class Trainer:
         """Return class, box and mask loss over all images' regions."""
         config = self.config
         which = tf.concat([tf.fill(tf.shape(f.class_ids), i) for i, f in enumerate(found)], axis=0)
+        weight = tf.concat([f.weight for f in found], axis=0)
         rois = tf.concat([f.rois for f in found], axis=0)
         class_ids = tf.concat([f.class_ids for f in found], axis=0)
         pooled = roi_align(features, rois, which, config.pool_size, shape)
@@ -242,7 +253,7 @@ class Trainer:
         )
         mask_logits = self.network.mask_head(pooled, training=config.train_bn)
         return (
-            losses.head_class(class_ids, logits, tf.ones(config.num_classes)),
+            losses.head_class(class_ids, logits, tf.ones(config.num_classes), weight),
             losses.head_bbox(tf.concat([f.deltas for f in found], 0), ids, tf.gather(answers, positive)),
             losses.head_mask(tf.concat([f.masks for f in found], 0), ids, mask_logits),
         )
@@ -325,6 +336,11 @@ def train(
     began = saved = time.monotonic()
     first = trainer.step
     smooth = np.zeros(len(LOSSES))
+
+    def keep() -> None:
+        trainer.save(checkpoint)
+        weights.save(result, trainer.network, config, dataset.classes)
+
     with (out / "log.jsonl").open("a") as log:
         for batch in batches(dataset, config, schedule, trainer.step):
             values = trainer.train_step(batch)
@@ -337,11 +353,9 @@ def train(
             _report(trainer.step, schedule, smooth, (now - began) / (trainer.step - first))
             if now - saved > save_seconds:
                 log.flush()
-                trainer.save(checkpoint)
-                weights.save(result, trainer.network, config, dataset.classes)
+                keep()
                 saved = time.monotonic()
-    trainer.save(checkpoint)
-    weights.save(result, trainer.network, config, dataset.classes)
+    keep()
     return result
 
 

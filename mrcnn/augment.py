@@ -13,7 +13,8 @@ from mrcnn.data import Example
 def reframe(example: Example, size: tuple[int, int], rng: np.random.Generator) -> Example:
     """Mirror, enlarge or shrink, and shift a picture into a network input of `size` (height, width).
 
-    One affine map for picture (bilinear) and masks (nearest): both move alike. Outside is black.
+    One affine map for picture (bilinear) and masks (nearest): both move alike. Outside is black;
+    an object that leaves the frame is left out.
     """
     height, width = example.image.shape[:2]
     fit = min(size[0] / height, size[1] / width)
@@ -37,7 +38,9 @@ def reframe(example: Example, size: tuple[int, int], rng: np.random.Generator) -
 
     image = move(example.image, Image.Resampling.BILINEAR)
     masks = [move(m.astype(np.uint8), Image.Resampling.NEAREST) > 0 for m in example.masks]
-    return Example(image, np.array(masks, bool).reshape(-1, *size), example.class_ids)
+    stack = np.array(masks, bool).reshape(-1, *size)
+    seen = stack.any(axis=(1, 2))
+    return Example(image, stack[seen], example.class_ids[seen])
 
 
 def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -74,7 +77,10 @@ def soften(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
 
 def augment(example: Example, size: tuple[int, int], rng: np.random.Generator) -> Example:
     """Return a changed copy of `example` as a network input of `size` (height, width)."""
-    moved = reframe(example, size, rng)
+    # The frame travels along as one more mask: what lies outside stays black, as when detecting.
+    frame = np.ones((1, *example.image.shape[:2]), bool)
+    ids = np.append(example.class_ids, 0).astype(np.int32)
+    moved = reframe(Example(example.image, np.concatenate([example.masks, frame]), ids), size, rng)
     image = recolour(moved.image, rng) if rng.random() < 0.7 else moved.image
     image = soften(image, rng) if rng.random() < 0.6 else image
-    return Example(image, moved.masks, moved.class_ids)
+    return Example(image * moved.masks[-1][..., None], moved.masks[:-1], moved.class_ids[:-1])

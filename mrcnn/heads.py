@@ -8,7 +8,10 @@ from mrcnn.layers import Maker
 
 
 def classifier(config: Config, make: Maker) -> keras.Model:
-    """Return the box head: pooled [N, 7, 7, C] to logits [N, classes] and deltas [N, classes, 4]."""
+    """Return the box head.
+
+    It maps pooled [N, 7, 7, C] to logits and probabilities [N, classes], deltas [N, classes, 4].
+    """
     pooled = keras.Input((config.pool_size, config.pool_size, config.top_down_pyramid_size))
     width = config.fpn_classif_fc_layers_size
     x = make.conv(width, config.pool_size, "mrcnn_class_conv1", padding="valid")(pooled)
@@ -18,9 +21,10 @@ def classifier(config: Config, make: Maker) -> keras.Model:
     x = layers.Reshape((width,), name="pool_squeeze", dtype="float32")(x)
     dense = {"dtype": "float32", "kernel_initializer": make.initializer}
     logits = layers.Dense(config.num_classes, name="mrcnn_class_logits", **dense)(x)
+    probs = layers.Activation("softmax", name="mrcnn_class", dtype="float32")(logits)
     deltas = layers.Dense(4 * config.num_classes, name="mrcnn_bbox_fc", **dense)(x)
     deltas = layers.Reshape((config.num_classes, 4), name="mrcnn_bbox", dtype="float32")(deltas)
-    return keras.Model(pooled, [logits, deltas], name="classifier")
+    return keras.Model(pooled, [logits, probs, deltas], name="classifier")
 
 
 def mask_head(config: Config, make: Maker) -> keras.Model:

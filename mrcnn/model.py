@@ -106,8 +106,8 @@ class MaskRCNN:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return class probabilities [N, classes] and box deltas [N, classes, 4] of rois [N, 4]."""
         pooled = roi_align(features, rois, tf.zeros(tf.shape(rois)[:1], tf.int32), self.config.pool_size, shape)
-        logits, deltas = self.network.classifier(pooled, training=False)
-        return tf.nn.softmax(logits), deltas
+        _, probs, deltas = self.network.classifier(pooled, training=False)
+        return probs, deltas
 
     def _masks(
         self, features: Sequence[tf.Tensor], detections: tf.Tensor, shape: tuple[int, int]

@@ -19,7 +19,7 @@ class Network:
     """Hold the trunk and the two heads.
 
     `trunk`: molded images [B, H, W, 3] to P2..P6, RPN logits [B, A, 2], RPN deltas [B, A, 4].
-    `classifier`: pooled [N, 7, 7, C] to logits [N, classes], deltas [N, classes, 4].
+    `classifier`: pooled [N, 7, 7, C] to logits and probabilities [N, classes], deltas [N, classes, 4].
     `mask_head`: pooled [N, 14, 14, C] to mask logits [N, 28, 28, classes].
     """
 

@@ -117,9 +117,8 @@ def batches(dataset: Dataset, config: Config, schedule: Schedule, start: int) ->
     def example(index: int) -> Batch:
         rng = np.random.default_rng([schedule.seed, index])
         turn, place = divmod(index, dataset.size)
-        if place == 0 or turn >= 0:  # every turn goes through the data in an order of its own
-            place = _shuffled(place, dataset.size, schedule.seed + turn)
-        loaded = dataset.load(place)
+        # Every turn goes through the data in an order of its own.
+        loaded = dataset.load(_shuffled(place, dataset.size, schedule.seed + turn))
         if schedule.augment:
             loaded = augment(loaded, size, rng)
         else:
@@ -244,7 +243,7 @@ class Trainer:
         rois = tf.concat([f.rois for f in found], axis=0)
         class_ids = tf.concat([f.class_ids for f in found], axis=0)
         pooled = roi_align(features, rois, which, config.pool_size, shape)
-        logits, answers = self.network.classifier(pooled, training=config.train_bn)
+        logits, _, answers = self.network.classifier(pooled, training=config.train_bn)
         # Only objects have a box and a mask to learn: the mask head need not see the background.
         positive = tf.where(class_ids > 0)[:, 0]
         ids = tf.gather(class_ids, positive)
@@ -301,7 +300,7 @@ def load_by_class(path: str | Path, network: Network, config: Config, classes: t
         for variable, value in zip(mine, theirs, strict=True):
             if name in weights.HEADS:  # the last axis is classes, or classes * 4
                 per = 4 if name == "mrcnn_bbox_fc" else 1
-                merged = np.array(variable).reshape(*value.shape[:-1], config.num_classes, per)
+                merged = variable.numpy().reshape(*value.shape[:-1], config.num_classes, per)
                 merged[..., new, :] = value.reshape(*value.shape[:-1], old_config.num_classes, per)[..., old, :]
                 value = merged.reshape(variable.shape)
             variable.assign(value)

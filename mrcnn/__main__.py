@@ -34,27 +34,39 @@ SMALL: dict[str, Any] = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m mrcnn", description="Mask R-CNN: find objects in pictures.")
+    parser = argparse.ArgumentParser(
+        prog="python -m mrcnn", description="Mask R-CNN: find objects in pictures."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     data = "COCO or VIA JSON, a folder with one, or scenes:FIRST-LAST"
 
     train = commands.add_parser("train", help="learn from labelled pictures", formatter_class=_Help)
     train.add_argument("dataset", nargs="+", help=data)
-    train.add_argument("--out", type=Path, default=Path("runs/mrcnn"), help="folder of checkpoint and weights")
+    train.add_argument(
+        "--out", type=Path, default=Path("runs/mrcnn"), help="folder of checkpoint and weights"
+    )
     train.add_argument("--weights", default="none", help="file to start from, or none")
     train.add_argument("--classes", help="comma-separated: learn these only")
-    train.add_argument("--backbone", choices=("small", "resnet50", "resnet101"), default="small", help="network")
-    train.add_argument("--layers", choices=("heads", "3+", "4+", "5+", "all"), default="all", help="what learns")
+    train.add_argument(
+        "--backbone", choices=("small", "resnet50", "resnet101"), default="small", help="network"
+    )
+    train.add_argument(
+        "--layers", choices=("heads", "3+", "4+", "5+", "all"), default="all", help="what learns"
+    )
     train.add_argument("--steps", type=int, default=2000, help="steps in all, with those of a resumed run")
     train.add_argument("--lr", type=float, default=0.001, help="learning rate")
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="sgd is Matterport's")
     train.add_argument("--batch", type=int, help="pictures a step (default: the network's)")
     train.add_argument("--size", type=int, help="side of the network's input, a multiple of 64")
     train.add_argument("--seed", type=int, default=0, help="decides data order, changes and choices")
-    train.add_argument("--float32", action="store_true", help="no bfloat16 (slower where the processor has it)")
+    train.add_argument(
+        "--float32", action="store_true", help="no bfloat16 (slower where the processor has it)"
+    )
     train.add_argument("--no-augment", action="store_true", help="pictures as they are")
 
-    detect = commands.add_parser("detect", help="find objects; writes overlays and JSON", formatter_class=_Help)
+    detect = commands.add_parser(
+        "detect", help="find objects; writes overlays and JSON", formatter_class=_Help
+    )
     detect.add_argument("images", nargs="+", type=Path, help="pictures")
     detect.add_argument("--weights", type=Path, required=True, help="a weights file of ours")
     detect.add_argument("--out", type=Path, default=Path("out"), help="folder of the results")
@@ -66,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--limit", type=int, default=50, help="pictures")
     evaluate.add_argument("--score", type=float, default=0.05, help="least score counted")
 
-    inspect = commands.add_parser("inspect", help="count and draw what a data set holds", formatter_class=_Help)
+    inspect = commands.add_parser(
+        "inspect", help="count and draw what a data set holds", formatter_class=_Help
+    )
     inspect.add_argument("dataset", help=data)
     inspect.add_argument("--out", type=Path, default=Path("out/inspect.png"), help="contact sheet")
     inspect.add_argument("--limit", type=int, default=200, help="pictures looked at")
@@ -186,7 +200,9 @@ def _inspect(args: argparse.Namespace) -> None:
                 "masks": masks,
             }
             pictures.append(overlay(example.image, shown, dataset.classes))
-    table = Table("class", "objects", "smallest", "median", "largest", title=f"{dataset.name}: pixels, root of area")
+    table = Table(
+        "class", "objects", "smallest", "median", "largest", title=f"{dataset.name}: pixels, root of area"
+    )
     for name, values in sides.items():
         numbers = (min(values), float(np.median(values)), max(values)) if values else ()
         table.add_row(name, str(len(values)), *(f"{v:.0f}" for v in numbers))

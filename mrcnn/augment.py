@@ -33,7 +33,7 @@ def reframe(example: Example, size: tuple[int, int], rng: np.random.Generator) -
         affine = (step, 0.0, x_start, 0.0, step, y_start)
 
     def move(array: NDArray[np.uint8], resample: Image.Resampling) -> NDArray[np.uint8]:
-        moved = Image.fromarray(array).transform(size[::-1], Image.Transform.AFFINE, affine, resample)
+        moved = Image.fromarray(array).transform((size[1], size[0]), Image.Transform.AFFINE, affine, resample)
         return np.asarray(moved)
 
     image = move(example.image, Image.Resampling.BILINEAR)
@@ -54,12 +54,14 @@ def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
 
 
 def soften(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Give a picture the faults of a small painter's: blurred, enlarged from fewer pixels, noisy, compressed."""
+    """Give a picture the faults of a small painter's: blurred, coarse, noisy, compressed."""
     picture = Image.fromarray(image)
     if rng.random() < 0.5:
         smaller = rng.uniform(0.35, 0.9)
         shape = (max(8, round(picture.width * smaller)), max(8, round(picture.height * smaller)))
-        picture = picture.resize(shape, Image.Resampling.BILINEAR).resize(picture.size, Image.Resampling.BICUBIC)
+        picture = picture.resize(shape, Image.Resampling.BILINEAR).resize(
+            picture.size, Image.Resampling.BICUBIC
+        )
     if rng.random() < 0.5:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.0)))
     if rng.random() < 0.5:

@@ -41,7 +41,8 @@ def refinement(boxes: NDArray, truth: NDArray) -> NDArray[np.float32]:
     boxes, truth = boxes.astype(np.float32), truth.astype(np.float32)
     size, truth_size = boxes[:, 2:] - boxes[:, :2], truth[:, 2:] - truth[:, :2]
     centre, truth_centre = boxes[:, :2] + 0.5 * size, truth[:, :2] + 0.5 * truth_size
-    return np.concatenate([(truth_centre - centre) / size, np.log(truth_size / size)], axis=1)
+    moved = np.concatenate([(truth_centre - centre) / size, np.log(truth_size / size)], axis=1)
+    return moved.astype(np.float32)
 
 
 def around_masks(masks: NDArray[np.bool_]) -> NDArray[np.int32]:

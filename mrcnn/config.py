@@ -69,13 +69,19 @@ class Config:
         if self.backbone not in BACKBONES:
             raise ValueError(f"backbone {self.backbone!r}: one of {', '.join(BACKBONES)}")
         if self.image_resize_mode not in RESIZE_MODES:
-            raise ValueError(f"image_resize_mode {self.image_resize_mode!r}: one of {', '.join(RESIZE_MODES)}")
+            raise ValueError(
+                f"image_resize_mode {self.image_resize_mode!r}: one of {', '.join(RESIZE_MODES)}"
+            )
         if self.num_classes < 2:
             raise ValueError("num_classes counts the background too: at least 2")
         if self.image_resize_mode == "square" and self.image_max_dim % 64:
-            raise ValueError(f"image_max_dim {self.image_max_dim}: a multiple of 64 (the pyramid halves six times)")
+            raise ValueError(
+                f"image_max_dim {self.image_max_dim}: a multiple of 64 (the pyramid halves six times)"
+            )
         if self.image_resize_mode in ("pad64", "crop") and self.image_min_dim % 64:
-            raise ValueError(f"image_min_dim {self.image_min_dim}: a multiple of 64 (the pyramid halves six times)")
+            raise ValueError(
+                f"image_min_dim {self.image_min_dim}: a multiple of 64 (the pyramid halves six times)"
+            )
 
     def feature_shapes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Return (rows, columns) of each pyramid level for an input of `height` x `width` pixels."""
@@ -92,4 +98,5 @@ class Config:
         unknown = sorted(set(raw) - {f.name for f in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"settings this version does not know: {', '.join(unknown)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        return cls(**settings)

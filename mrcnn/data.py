@@ -42,7 +42,9 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """Return the data set with these classes only, numbered in this order; other objects are left out."""
     unknown = [c for c in classes if c not in dataset.classes]
     if unknown:
-        raise DatasetError(f"{dataset.name} has no class {', '.join(unknown)}; it has {', '.join(dataset.classes)}")
+        raise DatasetError(
+            f"{dataset.name} has no class {', '.join(unknown)}; it has {', '.join(dataset.classes)}"
+        )
     number = np.zeros(len(dataset.classes) + 1, np.int32)
     for i, name in enumerate(classes, start=1):
         number[dataset.classes.index(name) + 1] = i
@@ -79,7 +81,7 @@ def together(datasets: Sequence[Dataset]) -> Dataset:
 def open_dataset(path: str | Path) -> Dataset:
     """Open a COCO or VIA JSON file, or a folder that holds one beside its pictures.
 
-    Raises DatasetError with the list of everything wrong: unknown files, polygons without area, broken shapes.
+    Raises DatasetError with the list of everything wrong: missing files, unknown classes, broken shapes.
     """
     path = Path(path)
     if path.is_dir():
@@ -117,7 +119,9 @@ class _Entry:
 
 def _finish(path: Path, classes: Sequence[str], entries: list[_Entry], problems: list[str]) -> Dataset:
     """Return the data set, or raise what was found wrong with it."""
-    problems += [f"{e.file.name}: no such picture in {e.file.parent}" for e in entries if not e.file.is_file()]
+    problems += [
+        f"{e.file.name}: no such picture in {e.file.parent}" for e in entries if not e.file.is_file()
+    ]
     if not entries and not problems:
         problems = ["no picture is annotated"]
     if problems:
@@ -190,7 +194,8 @@ def _coco(path: Path, content: dict[str, Any]) -> Dataset:
             continue
         objects[annotation["image_id"]].append((sign * number[annotation["category_id"]], shape))
     entries = [
-        _Entry(_picture(path.parent, image["file_name"]), tuple(objects[image["id"]])) for image in content["images"]
+        _Entry(_picture(path.parent, image["file_name"]), tuple(objects[image["id"]]))
+        for image in content["images"]
     ]
     return _finish(path, [c["name"] for c in categories], entries, problems)
 
@@ -198,11 +203,13 @@ def _coco(path: Path, content: dict[str, Any]) -> Dataset:
 def _picture(folder: Path, name: str) -> Path:
     """Find a picture beside the annotation file or in a folder `images` there."""
     beside = folder / name
-    return beside if beside.is_file() or not (folder / "images" / name).is_file() else folder / "images" / name
+    return (
+        beside if beside.is_file() or not (folder / "images" / name).is_file() else folder / "images" / name
+    )
 
 
 def _unpack(text: str) -> list[int]:
-    """Decode COCO's run-length string: 5 bits a character, from 48; each count from the third on is a difference."""
+    """Decode COCO's run-length string: 5 bits a character; from the third on, counts are differences."""
     counts: list[int] = []
     value, shift = 0, 0
     for character in text:
@@ -235,7 +242,9 @@ def _via(path: Path, content: dict[str, Any]) -> Dataset:
             try:
                 shapes.append((_via_class(region.get("region_attributes") or {}), _via_shape(region)))
             except (KeyError, TypeError, ValueError) as err:
-                problems.append(f"{where}: {err if isinstance(err, ValueError) else f'{err} is missing or broken'}")
+                problems.append(
+                    f"{where}: {err if isinstance(err, ValueError) else f'{err} is missing or broken'}"
+                )
         if shapes:  # pictures not yet annotated are not pictures without objects
             found.append((_picture(path.parent, item["filename"]), shapes))
     classes = sorted({name for _, shapes in found for name, _ in shapes})

@@ -4,12 +4,15 @@ import tensorflow as tf
 
 from mrcnn.config import Config
 from mrcnn.proposals import apply_deltas, clip
+from mrcnn.tensors import Tensor
 
 
-def _overlaps(boxes: tf.Tensor) -> tf.Tensor:
+def _overlaps(boxes: Tensor) -> Tensor:
     """Return the IoU [N, N] among boxes [N, 4]; with an empty box it is 0."""
     inner = tf.maximum(
-        tf.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - tf.maximum(boxes[:, None, :2], boxes[None, :, :2]), 0
+        tf.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+        - tf.maximum(boxes[:, None, :2], boxes[None, :, :2]),
+        0,
     )
     inner = inner[..., 0] * inner[..., 1]
     size = boxes[:, 2:] - boxes[:, :2]
@@ -17,9 +20,7 @@ def _overlaps(boxes: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(inner, area[:, None] + area[None, :] - inner)
 
 
-def detect(
-    rois: tf.Tensor, probs: tf.Tensor, deltas: tf.Tensor, window: tf.Tensor, config: Config
-) -> tf.Tensor:
+def detect(rois: Tensor, probs: Tensor, deltas: Tensor, window: Tensor, config: Config) -> Tensor:
     """Return detections [D, (y1, x1, y2, x2, class, score)], best first, D <= detection_max_instances.
 
     `rois` [N, 4] normalised, `probs` [N, classes], `deltas` [N, classes, 4], `window` (y1, x1, y2, x2)

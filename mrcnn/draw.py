@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 
 def overlay(image: NDArray[np.uint8], result: dict[str, NDArray], classes: Sequence[str]) -> Image.Image:
-    """Tint each mask of `result` (see `MaskRCNN.detect`) on the picture [H, W, 3], with box, class and score."""
+    """Tint each mask of `result` (of `MaskRCNN.detect`) on the picture [H, W, 3]; add boxes and names."""
     tinted = image.astype(np.float32)
     count = len(result["class_ids"])
     colours = [

@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,9 @@ def evaluate(model: MaskRCNN, dataset: Dataset, indices: Iterable[int]) -> tuple
     from faster_coco_eval.core import mask as coder
 
     if dataset.classes != model.classes:
-        raise ValueError(f"the model finds {', '.join(model.classes)}; the data has {', '.join(dataset.classes)}")
+        raise ValueError(
+            f"the model finds {', '.join(model.classes)}; the data has {', '.join(dataset.classes)}"
+        )
     pictures, truth, found = [], [], []
     for image_id, index in enumerate(indices, start=1):
         example = dataset.load(index)
@@ -87,14 +89,20 @@ def evaluate(model: MaskRCNN, dataset: Dataset, indices: Iterable[int]) -> tuple
     categories = [{"id": i, "name": name} for i, name in enumerate(dataset.classes, start=1)]
     with contextlib.redirect_stdout(io.StringIO()):
         answers = COCO({"images": pictures, "annotations": truth, "categories": categories})
-    return _precision(answers, found, "bbox", dataset.classes), _precision(answers, found, "segm", dataset.classes)
+    return _precision(answers, found, "bbox", dataset.classes), _precision(
+        answers, found, "segm", dataset.classes
+    )
 
 
-def _precision(answers: Any, found: list[dict[str, Any]], kind: str, classes: tuple[str, ...]) -> Precision:
+def _precision(
+    answers: Any, found: list[dict[str, Any]], kind: Literal["bbox", "segm"], classes: tuple[str, ...]
+) -> Precision:
     """Evaluate results of one kind, "bbox" or "segm"."""
     from faster_coco_eval import COCOeval_faster
 
-    counts = [sum(a["category_id"] == i for a in answers.dataset["annotations"]) for i in range(1, len(classes) + 1)]
+    counts = [
+        sum(a["category_id"] == i for a in answers.dataset["annotations"]) for i in range(1, len(classes) + 1)
+    ]
     if not found:
         return Precision(0, 0, 0, 0, 0, 0, {n: (0.0, 0.0, c) for n, c in zip(classes, counts, strict=True)})
     with contextlib.redirect_stdout(io.StringIO()):
@@ -109,6 +117,7 @@ def _precision(answers: Any, found: list[dict[str, Any]], kind: str, classes: tu
         return float(values.mean()) if values.size else float("nan")
 
     each = {
-        name: (mean(table[:, :, i, 0, -1]), mean(table[0, :, i, 0, -1]), counts[i]) for i, name in enumerate(classes)
+        name: (mean(table[:, :, i, 0, -1]), mean(table[0, :, i, 0, -1]), counts[i])
+        for i, name in enumerate(classes)
     }
     return Precision(*(float(v) if v > -1 else float("nan") for v in run.stats[:6]), classes=each)

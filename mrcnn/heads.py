@@ -1,5 +1,7 @@
 """The two heads that look at one region at a time: what is it, and which of its pixels."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -19,7 +21,7 @@ def classifier(config: Config, make: Maker) -> keras.Model:
     x = make.conv(width, 1, "mrcnn_class_conv2", padding="valid")(x)
     x = make.relu(make.norm("mrcnn_class_bn2")(x))
     x = layers.Reshape((width,), name="pool_squeeze", dtype="float32")(x)
-    dense = {"dtype": "float32", "kernel_initializer": make.initializer}
+    dense: dict[str, Any] = {"dtype": "float32", "kernel_initializer": make.initializer}
     logits = layers.Dense(config.num_classes, name="mrcnn_class_logits", **dense)(x)
     probs = layers.Activation("softmax", name="mrcnn_class", dtype="float32")(logits)
     deltas = layers.Dense(4 * config.num_classes, name="mrcnn_bbox_fc", **dense)(x)

@@ -28,8 +28,8 @@ class Resized:
     crop: tuple[int, int, int, int] | None = None
 
 
-def _taps(size: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return for each of `target` samples the left neighbour (counted from one pixel outside) and its share."""
+def _taps(size: int, target: int) -> tuple[NDArray, NDArray]:
+    """Return the left neighbour of `target` samples, counted from one pixel outside, and their shares."""
     centre = (np.arange(target) + 0.5) * (size / target) - 0.5
     left = np.floor(centre)
     return left.astype(np.int64) + 1, centre - left
@@ -94,7 +94,8 @@ def resize_image(image: NDArray[np.uint8], config: Config, rng: np.random.Genera
 def resize_masks(masks: NDArray[np.bool_], resized: Resized) -> NDArray[np.bool_]:
     """Bring masks [H, W, N] to where `resize_image` brought their picture (nearest, corners on corners)."""
     if masks.shape[-1] and resized.scale != 1:
-        masks = ndimage.zoom(masks.astype(np.uint8), (resized.scale, resized.scale, 1), order=0) > 0
+        zoomed = ndimage.zoom(masks.astype(np.uint8), (resized.scale, resized.scale, 1), order=0)
+        masks = np.asarray(zoomed) > 0
     if resized.crop:
         y, x, h, w = resized.crop
         return masks[y : y + h, x : x + w]
@@ -106,7 +107,9 @@ def mold(image: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
     return (image.astype(np.float32) - np.array(config.mean_pixel)).astype(np.float32)
 
 
-def shrink_masks(masks: NDArray[np.bool_], rois: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def shrink_masks(
+    masks: NDArray[np.bool_], rois: NDArray[np.int32], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
     """Cut each mask of [H, W, N] to its box of [N, 4] and resample it to `shape`: the mini-masks.
 
     Raises ValueError for an empty box.
@@ -120,7 +123,9 @@ def shrink_masks(masks: NDArray[np.bool_], rois: NDArray[np.int32], shape: tuple
     return out
 
 
-def place_mask(mask: NDArray[np.floating], box: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def place_mask(
+    mask: NDArray[np.floating], box: NDArray[np.int32], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
     """Paste a soft mask [h, w] into its `box` of an empty picture of `shape` (height, width), cut at 0.5."""
     y1, x1, y2, x2 = box
     out = np.zeros(shape, bool)
@@ -148,7 +153,9 @@ def unmold(
     origin, size = np.tile(frame[:2], 2), np.tile(frame[2:] - frame[:2], 2)
     rois = boxes.denormalize((detections[:, :4] - origin) / size, original)
     keep = np.flatnonzero((rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1]) > 0)
-    masks = np.empty((len(keep), *original), bool)  # one mask after the other in memory: N is last only in name
+    masks = np.empty(
+        (len(keep), *original), bool
+    )  # one mask after the other in memory: N is last only in name
     for i, k in enumerate(keep):
         masks[i] = place_mask(soft_masks[k], rois[k], original)
     return {

@@ -15,6 +15,7 @@ from mrcnn.layers import Maker
 from mrcnn.network import build
 from mrcnn.proposals import propose
 from mrcnn.roi_align import roi_align
+from mrcnn.tensors import Tensor
 
 
 class MaskRCNN:
@@ -28,10 +29,12 @@ class MaskRCNN:
         if classes is None:
             classes = [f"class {i}" for i in range(1, config.num_classes)]
         if len(classes) != config.num_classes - 1:
-            raise ValueError(f"{len(classes)} classes, but num_classes is {config.num_classes} with the background")
+            raise ValueError(
+                f"{len(classes)} classes, but num_classes is {config.num_classes} with the background"
+            )
         self.classes = tuple(classes)
         self.network = build(config, Maker())
-        self._anchors: dict[tuple[int, int], tf.Tensor] = {}
+        self._anchors: dict[tuple[int, int], Tensor] = {}
         self._graph = tf.function(self._forward)
 
     @classmethod
@@ -83,14 +86,14 @@ class MaskRCNN:
         detections, masks = self._graph(tf.constant(molded[None]), self._anchors[shape], tf.constant(frame))
         return detections.numpy(), masks.numpy()
 
-    def _forward(self, image: tf.Tensor, anchors: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward(self, image: Tensor, anchors: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
         """Run one image [1, H, W, 3] through the whole network."""
         config, shape = self.config, (image.shape[1], image.shape[2])
         *features, logits, deltas = self.network.trunk(image, training=False)
         scores = tf.nn.softmax(logits[0])[:, 1]
         rois = propose(scores, deltas[0], anchors, config, config.post_nms_rois_inference)
-        # Matterport fills up to `limit` with empty boxes, which go through the heads and may be detected. They
-        # are all alike: one goes through and is counted as often.
+        # Matterport fills up with empty boxes, which go through the heads and may be detected. They are all
+        # alike: one goes through and is counted as often.
         missing = config.post_nms_rois_inference - tf.shape(rois)[0]
         rois = tf.concat([rois, tf.zeros([1, 4])], axis=0)
         probs, deltas = self._classify(features[:4], rois, shape)
@@ -102,19 +105,21 @@ class MaskRCNN:
         return detections, self._masks(features[:4], detections, shape)
 
     def _classify(
-        self, features: Sequence[tf.Tensor], rois: tf.Tensor, shape: tuple[int, int]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self, features: Sequence[Tensor], rois: Tensor, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """Return class probabilities [N, classes] and box deltas [N, classes, 4] of rois [N, 4]."""
-        pooled = roi_align(features, rois, tf.zeros(tf.shape(rois)[:1], tf.int32), self.config.pool_size, shape)
+        pooled = roi_align(
+            features, rois, tf.zeros(tf.shape(rois)[:1], tf.int32), self.config.pool_size, shape
+        )
         _, probs, deltas = self.network.classifier(pooled, training=False)
         return probs, deltas
 
-    def _masks(
-        self, features: Sequence[tf.Tensor], detections: tf.Tensor, shape: tuple[int, int]
-    ) -> tf.Tensor:
+    def _masks(self, features: Sequence[Tensor], detections: Tensor, shape: tuple[int, int]) -> Tensor:
         """Return the soft mask [D, 28, 28] of each detection [D, 6], of its own class."""
         images_ = tf.zeros(tf.shape(detections)[:1], tf.int32)
         pooled = roi_align(features, detections[:, :4], images_, self.config.mask_pool_size, shape)
         logits = self.network.mask_head(pooled, training=False)
-        chosen = tf.gather(tf.transpose(logits, [0, 3, 1, 2]), tf.cast(detections[:, 4], tf.int32), batch_dims=1)
+        chosen = tf.gather(
+            tf.transpose(logits, [0, 3, 1, 2]), tf.cast(detections[:, 4], tf.int32), batch_dims=1
+        )
         return tf.sigmoid(chosen)

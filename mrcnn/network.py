@@ -1,6 +1,7 @@
 """The network's three parts with their weights; inference and training both run on it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
@@ -41,7 +42,7 @@ class Network:
 
 def build(config: Config, make: Maker) -> Network:
     """Build the network of `config`."""
-    image = keras.Input((None, None, 3), name="input_image")
+    image: Any = keras.Input((None, None, 3), name="input_image")
     stages = small(image, make) if config.backbone == "small" else resnet(image, make, config.backbone)
     levels = pyramid(stages, make, config.top_down_pyramid_size)
     rpn = rpn_model(config, make)

@@ -3,9 +3,10 @@
 import tensorflow as tf
 
 from mrcnn.config import Config
+from mrcnn.tensors import Tensor
 
 
-def apply_deltas(boxes: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
+def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
     """Move boxes [N, 4] by deltas [N, (dy, dx, log dh, log dw)]."""
     size = boxes[:, 2:] - boxes[:, :2]
     centre = boxes[:, :2] + 0.5 * size + deltas[:, :2] * size
@@ -14,15 +15,13 @@ def apply_deltas(boxes: tf.Tensor, deltas: tf.Tensor) -> tf.Tensor:
     return tf.concat([corner, corner + size], axis=1)
 
 
-def clip(boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+def clip(boxes: Tensor, window: Tensor) -> Tensor:
     """Clip boxes [N, 4] to `window` (y1, x1, y2, x2)."""
     low, high = tf.tile(window[:2], [2]), tf.tile(window[2:], [2])
     return tf.maximum(tf.minimum(boxes, high), low)
 
 
-def propose(
-    scores: tf.Tensor, deltas: tf.Tensor, anchors: tf.Tensor, config: Config, limit: int
-) -> tf.Tensor:
+def propose(scores: Tensor, deltas: Tensor, anchors: Tensor, config: Config, limit: int) -> Tensor:
     """Return at most `limit` normalised boxes [n, 4] of one image, best first, without padding.
 
     `scores` [A] are the object probabilities, `deltas` [A, 4] and `anchors` [A, 4] belong to them.

@@ -33,7 +33,12 @@ def resnet(image: keras.KerasTensor, make: Maker, architecture: str) -> list[ker
     # SAME pads below and to the right only.
     x = layers.MaxPooling2D(3, strides=2, padding="same", dtype=make.dtype)(x)
     stages = []
-    for stage, width, blocks in ((2, 64, 3), (3, 128, 4), (4, 256, _STAGE4_BLOCKS[architecture]), (5, 512, 3)):
+    for stage, width, blocks in (
+        (2, 64, 3),
+        (3, 128, 4),
+        (4, 256, _STAGE4_BLOCKS[architecture]),
+        (5, 512, 3),
+    ):
         for i in range(blocks):
             strides = 2 if i == 0 and stage > 2 else 1
             name = f"{stage}{chr(ord('a') + i)}"

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from mrcnn.tensors import Tensor
 
-def levels(boxes: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+
+def levels(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return the level 2..5 of each normalised box [N, 4] in an input of `shape` (height, width).
 
     A box of 224 x 224 pixels belongs to level 4; one without area to level 2.
@@ -19,8 +21,8 @@ def levels(boxes: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
 
 
 def roi_align(
-    features: Sequence[tf.Tensor], boxes: tf.Tensor, images: tf.Tensor, size: int, shape: tuple[int, int]
-) -> tf.Tensor:
+    features: Sequence[Tensor], boxes: Tensor, images: Tensor, size: int, shape: tuple[int, int]
+) -> Tensor:
     """Cut boxes [N, 4] (normalised) out of P2..P5, each [B, h, w, C]: float32 [N, size, size, C].
 
     `images` int32 [N] says which of the B images a box lies in, `shape` is the input's (height, width).

@@ -8,7 +8,7 @@ from mrcnn.layers import Maker
 
 
 def rpn_model(config: Config, make: Maker) -> keras.Model:
-    """Return the network that all levels share: features [B, h, w, C] to logits [B, A, 2], deltas [B, A, 4]."""
+    """Return what all levels share: features [B, h, w, C] to logits [B, A, 2], deltas [B, A, 4]."""
     per_place = len(config.rpn_anchor_ratios)
     features = keras.Input((None, None, config.top_down_pyramid_size), name="input_rpn_feature_map")
     shared = make.conv(config.rpn_conv_size, 3, "rpn_conv_shared", config.rpn_anchor_stride)(features)

@@ -1,6 +1,6 @@
 """What the network should have answered: targets of the region proposal network and of the heads."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mrcnn import boxes
 from mrcnn.config import Config
+from mrcnn.tensors import Tensor
 
 
 def rpn_targets(
@@ -20,7 +21,7 @@ def rpn_targets(
     """Match pixel anchors [A, 4] to the boxes of objects `truth` [N, 4] and of `crowds` [K, 4].
 
     Returns match [A] (1 object, -1 background, 0 neither) and the deltas [rpn_train_anchors_per_image, 4] of
-    the matching anchors in their order, zero-padded. An anchor is an object from IoU 0.7, or as an object's best.
+    the matching anchors in their order, zero-padded. An anchor matches from IoU 0.7, or as an object's best.
     """
     match = np.zeros(len(anchors), np.int32)
     deltas = np.zeros((config.rpn_train_anchors_per_image, 4), np.float32)
@@ -58,23 +59,25 @@ class HeadTargets(NamedTuple):
     train_rois_per_image with empty regions, all alike and background: here one counts as often.
     """
 
-    rois: tf.Tensor
-    class_ids: tf.Tensor
-    weight: tf.Tensor
-    deltas: tf.Tensor
-    masks: tf.Tensor
+    rois: Tensor
+    class_ids: Tensor
+    weight: Tensor
+    deltas: Tensor
+    masks: Tensor
 
 
-def _overlaps(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def _overlaps(a: Tensor, b: Tensor) -> Tensor:
     """Return the IoU [A, B] of boxes [A, 4] and [B, 4]."""
-    inner = tf.maximum(tf.minimum(a[:, None, 2:], b[None, :, 2:]) - tf.maximum(a[:, None, :2], b[None, :, :2]), 0)
+    inner = tf.maximum(
+        tf.minimum(a[:, None, 2:], b[None, :, 2:]) - tf.maximum(a[:, None, :2], b[None, :, :2]), 0
+    )
     inner = inner[..., 0] * inner[..., 1]
     area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     return tf.math.divide_no_nan(inner, area_a[:, None] + area_b[None, :] - inner)
 
 
-def _refinement(rois: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+def _refinement(rois: Tensor, truth: Tensor) -> Tensor:
     """Return the deltas [N, 4] from rois [N, 4] to their objects [N, 4]."""
     size, truth_size = rois[:, 2:] - rois[:, :2], truth[:, 2:] - truth[:, :2]
     centre, truth_centre = rois[:, :2] + 0.5 * size, truth[:, :2] + 0.5 * truth_size
@@ -82,20 +85,20 @@ def _refinement(rois: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
 
 
 def head_targets(
-    proposals: tf.Tensor,
-    class_ids: tf.Tensor,
-    truth: tf.Tensor,
-    masks: tf.Tensor,
+    proposals: Tensor,
+    class_ids: Tensor,
+    truth: Tensor,
+    masks: Tensor,
     config: Config,
-    seed: tf.Tensor,
+    seed: Tensor,
 ) -> HeadTargets:
     """Sample one image's regions from `proposals` [R, 4] against its objects.
 
     `class_ids` int32 [N] (0 padding, negative a crowd), `truth` [N, 4] normalised, `masks` [N, h, w] the
-    mini-masks, or whole masks if the config has none. Regions from IoU 0.5 are positive; others are background
-    unless they touch a crowd. `seed` int32 [2] decides the choice.
+    mini-masks, or whole masks if the config has none. Regions from IoU 0.5 are positive; others are
+    background unless they touch a crowd. `seed` int32 [2] decides the choice.
     """
-    shuffle = tf.random.experimental.stateless_shuffle
+    shuffle: Any = tf.random.experimental.stateless_shuffle  # type: ignore[attr-defined]
     area = (proposals[:, 2] - proposals[:, 0]) * (proposals[:, 3] - proposals[:, 1])
     proposals = tf.boolean_mask(proposals, area > 0)
     crowd = tf.boolean_mask(truth, class_ids < 0)
@@ -110,9 +113,11 @@ def head_targets(
     positive = positive[: int(config.train_rois_per_image * config.roi_positive_ratio)]
     count = tf.cast(tf.shape(positive)[0], tf.float32)
     wanted = tf.cast(count / config.roi_positive_ratio, tf.int32) - tf.shape(positive)[0]
-    negative = shuffle(tf.where((best < 0.5) & ~in_crowd)[:, 0], seed)[:wanted]
+    negative = shuffle(tf.where((best < 0.5) & tf.logical_not(in_crowd))[:, 0], seed)[:wanted]
     rois = tf.gather(proposals, positive)
-    matched = tf.argmax(tf.concat([tf.gather(overlaps, positive), tf.fill([tf.shape(rois)[0], 1], -1.0)], 1), axis=1)
+    matched = tf.argmax(
+        tf.concat([tf.gather(overlaps, positive), tf.fill([tf.shape(rois)[0], 1], -1.0)], 1), axis=1
+    )
     boxes_ = tf.gather(truth, matched)
     deltas = _refinement(rois, boxes_) / tf.constant(config.bbox_std_dev)
     windows = rois
@@ -125,7 +130,9 @@ def head_targets(
     missing = tf.cast(tf.maximum(config.train_rois_per_image - found, 0), tf.float32)
     return HeadTargets(
         rois=tf.concat([rois, tf.gather(proposals, negative), tf.zeros([1, 4])], axis=0),
-        class_ids=tf.concat([tf.gather(ids, matched), tf.zeros([tf.shape(negative)[0] + 1], tf.int32)], axis=0),
+        class_ids=tf.concat(
+            [tf.gather(ids, matched), tf.zeros([tf.shape(negative)[0] + 1], tf.int32)], axis=0
+        ),
         weight=tf.concat([tf.ones([found]), missing[None]], axis=0),
         deltas=deltas,
         masks=tf.round(cut[..., 0]),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -25,6 +25,7 @@ from mrcnn.network import Network, build
 from mrcnn.proposals import propose
 from mrcnn.roi_align import roi_align
 from mrcnn.targets import head_targets, rpn_targets
+from mrcnn.tensors import Tensor
 
 LOSSES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
 _HEADS = r"mrcnn_.*|rpn_.*|fpn_.*"
@@ -42,7 +43,7 @@ class Schedule:
     """Say how to train: which layers, how many steps, how fast.
 
     `optimizer` is sgd (Matterport's) or adam; `decay` lets the learning rate fall to 0 along a cosine.
-    `own_objects` puts the true boxes among the regions, so that the heads learn before the proposals are good.
+    `own_objects` puts the true boxes among the regions: the heads learn before the proposals are good.
     """
 
     steps: int
@@ -173,9 +174,7 @@ class Trainer:
             self.optimizer = keras.optimizers.Adam(0.0, global_clipnorm=clip_norm)
         self.optimizer.build(self.variables)
         self.step = 0
-        self._anchors = tf.constant(
-            normalized_anchors(config, config.image_max_dim, config.image_max_dim)
-        )
+        self._anchors = tf.constant(normalized_anchors(config, config.image_max_dim, config.image_max_dim))
         self._graph = tf.function(self._update)
 
     def train_step(self, batch: Batch, rois: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -183,14 +182,14 @@ class Trainer:
 
         `rois` [B, R, 4] normalised take the place of the network's own proposals.
         """
-        self.optimizer.learning_rate.assign(self.schedule.rate(self.step))
+        self.optimizer.learning_rate = self.schedule.rate(self.step)
         parts = [tf.constant(part) for part in batch]
         given = None if rois is None else tf.constant(rois)
         values = self._graph(*parts, tf.constant(self.step, tf.int32), given)
         self.step += 1
         return values.numpy()
 
-    def _update(self, *args: tf.Tensor | None) -> tf.Tensor:
+    def _update(self, *args: Tensor) -> Tensor:
         with tf.GradientTape() as tape:
             values = self.losses(*args)
             total = tf.reduce_sum(values * tf.constant(self.config.loss_weights)) + self.weight_penalty()
@@ -198,28 +197,28 @@ class Trainer:
         self.optimizer.apply(gradients, self.variables)
         return values
 
-    def weight_penalty(self) -> tf.Tensor:
+    def weight_penalty(self) -> Tensor:
         """Return the sum over kernels and biases of weight_decay * mean square; gamma and beta are free."""
         plain = [v for v in self.variables if v.name in ("kernel", "bias")]
         return tf.add_n([self.config.weight_decay * tf.reduce_mean(tf.square(v.value)) for v in plain])
 
     def losses(
         self,
-        image: tf.Tensor,
-        match: tf.Tensor,
-        deltas: tf.Tensor,
-        class_ids: tf.Tensor,
-        truth: tf.Tensor,
-        masks: tf.Tensor,
-        step: tf.Tensor,
-        rois: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+        image: Tensor,
+        match: Tensor,
+        deltas: Tensor,
+        class_ids: Tensor,
+        truth: Tensor,
+        masks: Tensor,
+        step: Tensor,
+        rois: Tensor | None = None,
+    ) -> Tensor:
         """Return the five losses [5] of a batch (see `Batch` and `train_step`)."""
         config, count = self.config, image.shape[0]
         shape = (image.shape[1], image.shape[2])
         molded = tf.cast(image, tf.float32) - tf.constant(config.mean_pixel)
         *features, logits, answers = self.network.trunk(molded, training=config.train_bn)
-        scores, moves = tf.stop_gradient(tf.nn.softmax(logits)[..., 1]), tf.stop_gradient(answers)
+        scores, moves = tf.stop_gradient(tf.nn.softmax(logits)[:, :, 1]), tf.stop_gradient(answers)
         found = []
         for i in range(count):
             if rois is None:
@@ -229,13 +228,15 @@ class Trainer:
                 proposals = rois[i]
             if self.schedule.own_objects:
                 proposals = tf.concat([tf.boolean_mask(truth[i], class_ids[i] > 0), proposals], axis=0)
-            found.append(head_targets(proposals, class_ids[i], truth[i], masks[i], config, tf.stack([step, i])))
+            found.append(
+                head_targets(proposals, class_ids[i], truth[i], masks[i], config, tf.stack([step, i]))
+            )
         head = self._head_losses(features[:4], found, shape)
         return tf.stack([losses.rpn_class(match, logits), losses.rpn_bbox(match, deltas, answers), *head])
 
     def _head_losses(
-        self, features: Sequence[tf.Tensor], found: Sequence, shape: tuple[int, int]
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        self, features: Sequence[Tensor], found: Sequence, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return class, box and mask loss over all images' regions."""
         config = self.config
         which = tf.concat([tf.fill(tf.shape(f.class_ids), i) for i, f in enumerate(found)], axis=0)
@@ -259,9 +260,10 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write everything that goes on from here after a kill: variables, optimizer, step."""
-        arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(self._everything())}
+        arrays: dict[str, Any] = {f"v{i}": np.asarray(v) for i, v in enumerate(self._everything())}
         temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, step=self.step, config=self.config.to_json(), **arrays)
+        about: dict[str, Any] = {"step": self.step, "config": self.config.to_json()}
+        np.savez(temporary, **about, **arrays)
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:
@@ -301,7 +303,9 @@ def load_by_class(path: str | Path, network: Network, config: Config, classes: t
             if name in weights.HEADS:  # the last axis is classes, or classes * 4
                 per = 4 if name == "mrcnn_bbox_fc" else 1
                 merged = variable.numpy().reshape(*value.shape[:-1], config.num_classes, per)
-                merged[..., new, :] = value.reshape(*value.shape[:-1], old_config.num_classes, per)[..., old, :]
+                merged[..., new, :] = value.reshape(*value.shape[:-1], old_config.num_classes, per)[
+                    ..., old, :
+                ]
                 value = merged.reshape(variable.shape)
             variable.assign(value)
     return [name for name in classes if name not in old_classes]
@@ -344,10 +348,14 @@ def train(
         for batch in batches(dataset, config, schedule, trainer.step):
             values = trainer.train_step(batch)
             if not np.isfinite(values).all():
-                raise FloatingPointError(f"step {trainer.step}: a loss is {values.tolist()}; a lower --lr may help")
+                raise FloatingPointError(
+                    f"step {trainer.step}: a loss is {values.tolist()}; a lower --lr may help"
+                )
             share = max(0.02, 1 / (trainer.step - first))
             smooth += share * (values - smooth)
-            log.write(json.dumps({"step": trainer.step, **dict(zip(LOSSES, values.tolist(), strict=True))}) + "\n")
+            log.write(
+                json.dumps({"step": trainer.step, **dict(zip(LOSSES, values.tolist(), strict=True))}) + "\n"
+            )
             now = time.monotonic()
             _report(trainer.step, schedule, smooth, (now - began) / (trainer.step - first))
             if now - saved > save_seconds:
@@ -365,7 +373,7 @@ def _report(step: int, schedule: Schedule, smooth: NDArray[np.float64], seconds:
         return
     parts = "  ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, smooth, strict=True))
     left = (schedule.steps - step) * seconds / 60
-    line = f"step {step}/{schedule.steps}  loss {smooth.sum():.3f}  {parts}  {seconds:.2f} s/step  {left:.0f} min left"
+    line = f"step {step}/{schedule.steps}  loss {smooth.sum():.3f}  {parts}  {seconds:.2f} s  {left:.0f} min"
     print(f"\r{line}" if live else line, end="" if live and step != schedule.steps else "\n", flush=True)
 
 
@@ -380,7 +388,7 @@ def open_any(name: str) -> Dataset:
 
 
 def _scenes(name: str, first: int, last: int) -> Dataset:
-    """Draw scenes, squares and wide ones, whole and as close-up windows."""
+    """Draw scenes of several sizes: squares, wide ones and tall ones."""
     import scenes
 
     number = {label: i for i, label in enumerate(scenes.CLASSES, start=1)}
@@ -388,7 +396,7 @@ def _scenes(name: str, first: int, last: int) -> Dataset:
     def load(index: int) -> Example:
         seed = first + index
         rng = np.random.default_rng([seed, 77])
-        height, width = ((192, 192), (256, 256), (384, 384), (216, 384), (384, 216))[rng.integers(5)]
+        height, width = ((192, 192), (256, 256), (320, 320), (180, 320), (256, 144))[rng.integers(5)]
         scene = scenes.draw(seed, height=height, width=width)
         ids = np.array([number[label] for label in scene.labels], np.int32)
         return Example(scene.image, scene.masks, ids)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -41,7 +42,7 @@ def read_description(path: str | Path) -> tuple[Config, tuple[str, ...]]:
     Raises WeightsError for a file without them, such as Matterport's own.
     """
     with _open(path) as file:
-        attributes = dict(file.attrs)
+        attributes: dict[str, Any] = dict(file.attrs)
     if "mrcnn_config" not in attributes or "mrcnn_classes" not in attributes:
         raise WeightsError(f"{path}: holds no settings; give them: MaskRCNN(Config(...)).load_weights(path)")
     try:
@@ -51,7 +52,7 @@ def read_description(path: str | Path) -> tuple[Config, tuple[str, ...]]:
     return config, tuple(json.loads(_text(attributes["mrcnn_classes"])))
 
 
-def _groups(root: h5py.Group) -> dict[str, list[h5py.Dataset]]:
+def _groups(root: Any) -> dict[str, list[Any]]:
     """Return each group's arrays in the order of its `weight_names`; groups without any are left out.
 
     The order is what counts: in a file of the second model of one session the names have a suffix.
@@ -73,7 +74,7 @@ def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> N
     """
     problems, assignments = [], []
     with _open(path) as file:
-        root = file
+        root: Any = file
         with suppress(KeyError):  # a file of `model.save()`
             root = file["model_weights"]
         found = _groups(root)
@@ -102,7 +103,9 @@ def save(
 ) -> None:
     """Write a file that `load`, and Matterport's code (float32), read. `classes` leave the background out."""
     if len(classes) != config.num_classes - 1:
-        raise ValueError(f"{len(classes)} classes for num_classes {config.num_classes}, which counts the background")
+        raise ValueError(
+            f"{len(classes)} classes for num_classes {config.num_classes}, which counts the background"
+        )
     groups = network.named_layers()
     temporary = Path(f"{path}.part")
     with h5py.File(temporary, "w") as file:

@@ -1,4 +1,4 @@
-"""What the stored answers of Matterport's own code were made from: weights and pictures, as functions of a seed.
+"""What the stored answers of Matterport's code were made from: weights and pictures, from a seed.
 
 Both come from NumPy's legacy generator, whose bits never change, so nothing large has to be stored.
 """
@@ -15,7 +15,13 @@ from mrcnn.network import Network
 DATA = Path(__file__).parents[1] / "data" / "mrcnn"
 
 # Standard deviation of a kernel times the root of its fan-in; others have He's root of 2.
-_GAIN = {"mrcnn_class_logits": 2.0, "mrcnn_mask": 2.0, "rpn_class_raw": 1.0, "rpn_bbox_pred": 1.0, "mrcnn_bbox_fc": 1.0}
+_GAIN = {
+    "mrcnn_class_logits": 2.0,
+    "mrcnn_mask": 2.0,
+    "rpn_class_raw": 1.0,
+    "rpn_bbox_pred": 1.0,
+    "mrcnn_bbox_fc": 1.0,
+}
 _RANGES = {
     "bias": (-0.1, 0.1),
     "beta": (-0.1, 0.1),

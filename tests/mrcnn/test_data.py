@@ -123,14 +123,22 @@ def test_everything_wrong_is_listed(folder: Path) -> None:
         open_dataset(folder)
     assert "3 problems" in str(caught.value)
     assert "annotation 0: unknown category 9" in str(caught.value)
-    broken = via({"name": "rect", "x": 1, "y": 1, "width": 0, "height": 5}, {"name": "point", "cx": 1, "cy": 1})
+    broken = via(
+        {"name": "rect", "x": 1, "y": 1, "width": 0, "height": 5}, {"name": "point", "cx": 1, "cy": 1}
+    )
     broken["b"] = {**via({"name": "circle", "cx": 9, "cy": 9, "r": 3})["a.png1"], "filename": "missing.png"}
     write(folder, broken)
     with pytest.raises(DatasetError) as caught:
         open_dataset(folder)
-    for part in ("a.png, region 1: a rect of 0.0 x 5.0", "region 2: a shape 'point'", "missing.png: no such picture"):
+    for part in (
+        "a.png, region 1: a rect of 0.0 x 5.0",
+        "region 2: a shape 'point'",
+        "missing.png: no such picture",
+    ):
         assert part in str(caught.value)
-    write(folder, via({"name": "circle", "cx": 9, "cy": 9, "r": 3}, attributes={"colour": "red", "make": "x"}))
+    write(
+        folder, via({"name": "circle", "cx": 9, "cy": 9, "r": 3}, attributes={"colour": "red", "make": "x"})
+    )
     with pytest.raises(DatasetError, match="which attribute is the class: colour, make"):
         open_dataset(folder)
     write(folder, [1, 2])

@@ -24,7 +24,7 @@ def model() -> MaskRCNN:
 
 
 def molded(case: dict[str, NDArray], settings: Config) -> NDArray[np.float32]:
-    """Return the network's exact input there: ours, less the grey level lost where a value was a whole number."""
+    """Return the network's exact input there: ours, less the grey level lost where a value was whole."""
     resized = images.resize_image(oracle.picture(json.loads(str(case["case"]))["images"][0]), settings)
     y1, x1, y2, x2 = resized.window
     assert (y1, x1, y2, x2) == tuple(case["windows"][0])
@@ -77,7 +77,7 @@ def test_the_same_features_proposals_and_detections(model: MaskRCNN, name: str) 
     match = np.abs(want[:, None, :5] - detections[None, :, :5]).max(axis=2) < 1e-3
     assert match.any(axis=1).mean() >= 0.97
 
-    original = tuple(int(v) for v in case["image_meta"][0, 1:3])
+    original = int(case["image_meta"][0, 1]), int(case["image_meta"][0, 2])
     result = images.unmold(detections, soft, original, shape, tuple(case["windows"][0]))
     height, width, count = case["masks0_shape"]
     masks = np.unpackbits(case["masks0_packed"])[: height * width * count].reshape(count, height, width)
@@ -109,9 +109,13 @@ def test_three_training_steps() -> None:
     )
     trainer = Trainer(settings, Schedule(steps=3, learning_rate=0.01), ("a", "b", "c"))
     oracle.fill(trainer.network, 5)
-    named = {f"{leaf.name}/{v.name}:0": v for _, ls in trainer.network.named_layers() for leaf in ls for v in leaf.weights}
+    named = {
+        f"{leaf.name}/{v.name}:0": v
+        for _, ls in trainer.network.named_layers()
+        for leaf in ls
+        for v in leaf.weights
+    }
     before = {name: v.numpy() for name, v in named.items()}
-    print({k: v.shape for k, v in case.items() if k.startswith("in_")})
     batch = Batch(
         image=case["in_image"],
         match=case["in_rpn_match"][..., 0].astype(np.int32),
@@ -121,13 +125,18 @@ def test_three_training_steps() -> None:
         masks=case["in_gt_masks"].transpose(0, 3, 1, 2),
     )
     rois = normalized(case["in_rois"])
-    history = []
-    for _ in range(3):
-        history.append(trainer.train_step(batch, rois))
+    history = [trainer.train_step(batch, rois) for _ in range(3)]
     want = case["metrics_steps"][:, 1:]
     assert list(case["metrics_names"][1:]) == [f"{name}_loss" for name in LOSSES]
-    print(history, want)
     assert np.array(history) == pytest.approx(want, rel=2e-3)
+    moved = np.array([np.linalg.norm(named[str(n)].numpy() - before[str(n)]) for n in case["delta_names"]])
+    assert moved == pytest.approx(case["delta_norm_after3"], rel=2e-2, abs=1e-5)
+    for key in (k for k in case if k.startswith("after3:")):
+        name = key.removeprefix("after3:")
+        assert (
+            np.abs(named[name].numpy() - case[key]).max()
+            < 2e-2 * np.abs(case[key] - before[name]).max() + 1e-6
+        )
 
 
 def normalized(boxes: NDArray) -> NDArray[np.float32]:

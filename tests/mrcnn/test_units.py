@@ -87,7 +87,9 @@ def test_anchors(units: dict[str, NDArray], i: int) -> None:
     case = part(units, f"anchors_{i}")
     made = np.concatenate(
         [
-            level_anchors(scale, tuple(case["in_ratios"]), tuple(shape), stride, int(case["in_anchor_stride"]))
+            level_anchors(
+                scale, tuple(case["in_ratios"]), tuple(shape), stride, int(case["in_anchor_stride"])
+            )
             for scale, shape, stride in zip(
                 case["in_scales"], case["in_feature_shapes"], case["in_strides"], strict=True
             )
@@ -95,7 +97,10 @@ def test_anchors(units: dict[str, NDArray], i: int) -> None:
     )
     assert len(made) == case["out_count"]
     assert made[::7] == pytest.approx(case["out_every7"], abs=1e-9)
-    assert np.abs(boxes.normalize(made, tuple(case["in_shape"]))[::7] - case["out_normalized_every7"]).max() < 1e-7
+    assert (
+        np.abs(boxes.normalize(made, tuple(case["in_shape"]))[::7] - case["out_normalized_every7"]).max()
+        < 1e-7
+    )
 
 
 @pytest.mark.parametrize("name", ["proposals_a", "proposals_c"])
@@ -109,7 +114,9 @@ def test_proposals(units: dict[str, NDArray], name: str) -> None:
     assert not want[len(found) :].any()
 
 
-@pytest.mark.parametrize(("name", "shape"), [("256", (256, 256)), ("1024", (1024, 1024)), ("rect", (128, 512))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("256", (256, 256)), ("1024", (1024, 1024)), ("rect", (128, 512))]
+)
 def test_roi_align(units: dict[str, NDArray], name: str, shape: tuple[int, int]) -> None:
     case, want = part(units, "roi_align"), part(units, f"roi_align_{name}")["out_pooled"]
     count = case["in_rois"].shape[1]
@@ -220,13 +227,18 @@ def test_losses(units: dict[str, NDArray]) -> None:
     assert float(loss) == pytest.approx(float(case["out_loss"]), 1e-5)
     case = part(units, "loss_class")
     loss = losses.head_class(
-        case["in_target"].ravel(), case["in_logits"].reshape(-1, 5), tf.constant(case["in_active"][0]), tf.ones(60)
+        case["in_target"].ravel(),
+        case["in_logits"].reshape(-1, 5),
+        tf.constant(case["in_active"][0]),
+        tf.ones(60),
     )
     assert float(loss) == pytest.approx(float(case["out_loss"]), 1e-5)
     case = part(units, "loss_bbox")
     ids = case["in_target_class"].ravel()
     some = ids > 0
-    loss = losses.head_bbox(case["in_target_bbox"].reshape(-1, 4)[some], ids[some], case["in_pred"].reshape(-1, 5, 4)[some])
+    loss = losses.head_bbox(
+        case["in_target_bbox"].reshape(-1, 4)[some], ids[some], case["in_pred"].reshape(-1, 5, 4)[some]
+    )
     assert float(loss) == pytest.approx(float(case["out_loss"]), 1e-5)
     case = part(units, "loss_mask")
     ids = case["in_target_class"].ravel()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -47,7 +48,9 @@ def test_groups_and_arrays_are_matterports_in_the_same_order() -> None:
 
 def test_resnet101_of_81_classes_has_matterports_number_of_parameters() -> None:
     network = build(Config(backbone="resnet101", num_classes=81), Maker())
-    count = sum(int(np.prod(v.shape)) for _, ls in network.named_layers() for leaf in ls for v in leaf.weights)
+    count = sum(
+        int(np.prod(v.shape)) for _, ls in network.named_layers() for leaf in ls for v in leaf.weights
+    )
     assert count == 64_158_584
 
 
@@ -72,6 +75,7 @@ def test_the_order_in_a_group_counts_not_the_names(saved: tuple[MaskRCNN, Path],
     """The second model of one session has suffixed names, and `model.save()` puts all under model_weights."""
     model, path = saved
     other = tmp_path / "second.h5"
+    source: Any
     with h5py.File(path) as source, h5py.File(other, "w") as target:
         root = target.create_group("model_weights")
         root.attrs["layer_names"] = np.array([*source.attrs["layer_names"], b"activation_74"])
@@ -87,8 +91,11 @@ def test_the_order_in_a_group_counts_not_the_names(saved: tuple[MaskRCNN, Path],
     assert all(np.array_equal(a, b) for a, b in zip(values(model), values(again), strict=True))
 
 
-def test_what_does_not_fit_is_listed_and_nothing_is_loaded(saved: tuple[MaskRCNN, Path], tiny: Config) -> None:
+def test_what_does_not_fit_is_listed_and_nothing_is_loaded(
+    saved: tuple[MaskRCNN, Path], tiny: Config
+) -> None:
     _, path = saved
+    file: Any
     with h5py.File(path, "a") as file:
         del file["fpn_p2"]
         names = [n for n in file.attrs["layer_names"] if n != b"fpn_p2"]

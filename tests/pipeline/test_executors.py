@@ -137,7 +137,6 @@ def test_environment_is_the_workers_alone(executor: ProcessExecutor) -> None:
     seen = executor.submit(environment).result()
     assert (seen["OMP_NUM_THREADS"], seen["TF_NUM_INTRAOP_THREADS"]) == ("3", "3")
     assert seen["TF_NUM_INTEROP_THREADS"] == "1"
-    assert seen["TF_CPP_MIN_LOG_LEVEL"]
     assert dict(os.environ) == before
 
 
@@ -355,3 +354,19 @@ def test_urls() -> None:
     ):
         with pytest.raises(ConfigurationError, match=r"EXECUTOR_URL.*process:N.*thread:"):
             make_executor(url, timeout=1, threads=1)
+
+
+def _print_both_ways() -> None:
+    os.write(2, b"from below\n")
+    print("from Python", file=sys.stderr)
+
+
+def test_workers_keep_native_noise_off_the_terminal(capfd):
+    executor = make_executor("process:1", timeout=60, threads=1)
+    try:
+        executor.submit(_print_both_ways).result()
+    finally:
+        executor.shutdown()
+    shown = capfd.readouterr().err
+    assert "from Python" in shown
+    assert "from below" not in shown

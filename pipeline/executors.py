@@ -16,6 +16,7 @@ import pickle
 import queue
 import re
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -212,7 +213,7 @@ def _work(pipe: Connection, threads: int) -> None:
         TF_NUM_INTRAOP_THREADS=str(threads),
         TF_NUM_INTEROP_THREADS="1",
     )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _hush_native_code()
     threading.Thread(target=_die_with_parent, name="die-with-parent", daemon=True).start()
     while True:
         try:
@@ -224,6 +225,19 @@ def _work(pipe: Connection, threads: int) -> None:
             pipe.send_bytes(reply)
         except OSError:
             return
+
+
+def _hush_native_code() -> None:
+    """Keep what libraries print below Python off the terminal; Python's own errors still get there.
+
+    TensorFlow writes several lines at every start and for graphs that it fails to make faster, and no setting
+    of its own switches all of them off. A worker that dies of something worse is noticed by its pipe.
+    """
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(kept, "w", buffering=1, errors="backslashreplace")
 
 
 def _die_with_parent() -> None:

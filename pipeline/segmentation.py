@@ -50,8 +50,9 @@ Worker = Callable[[bytes, str, SegmentParams], PackedDetections]
 class MaskRCNNSegmenter:
     """Find objects with the weights of each depth; the deepest entry serves all deeper ones.
 
-    `weights` are files by depth, relative to `root`; `weights_at` names them as they are written there. The
-    executor is the caller's: it is not shut down here. Raise ConfigurationError for a file that is not there.
+    `weights` are files by depth, looked for in the working folder and then in `root`; `weights_at` names them
+    as they were given, for pictures tell it to everybody. The executor is the caller's: it is not shut down
+    here. Raise ConfigurationError for a file that is not there.
     """
 
     def __init__(
@@ -65,23 +66,25 @@ class MaskRCNNSegmenter:
     ) -> None:
         if 0 not in weights:
             raise ConfigurationError("SEGMENTERS names no weights for depth 0, as in 0:weights/surface.h5.")
+        self._names = dict(weights)
+        self._files: dict[str, str] = {}  # by name: workers need not be in our folder
         for depth, name in weights.items():
-            if not (root / name).is_file():
+            found = next((path for path in (Path(name), root / name) if path.is_file()), None)
+            if found is None:
                 raise ConfigurationError(
                     f"SEGMENTERS names {name} for depth {depth}, and there is no such file."
                 )
+            self._files[name] = str(found.resolve())
         self._executor = executor
-        self._weights = dict(weights)
-        self._root = root
         self._params = params or SegmentParams()
         self._worker = worker or segment_png
 
     def weights_at(self, depth: int) -> str:
-        return self._weights[max((level for level in self._weights if level <= depth), default=0)]
+        return self._names[max((level for level in self._names if level <= depth), default=0)]
 
     async def segment(self, png: bytes, *, depth: int) -> Sequence[Detection]:
         """Find the objects of a picture, the largest first; raise SegmentationError."""
-        path = str((self._root / self.weights_at(depth)).resolve())
+        path = self._files[self.weights_at(depth)]
         try:
             future = self._executor.submit(self._worker, png, path, self._params)
             packed = await asyncio.wrap_future(future)
@@ -139,8 +142,8 @@ def choose(
 ) -> list[Found]:  # masks [N, H, W]
     """Keep what is sure and of a fit size, the largest first.
 
-    Merged instances are united per class first, their score the best of theirs: two halves of a crowd that are
-    each too small may be large enough together.
+    Merged instances are united per class first, with the best of their scores: parts of a class that are too
+    small on their own may be large enough together.
     """
     found: list[Found] = [
         (label, score, mask)

@@ -19,110 +19,119 @@ class Settings(BaseSettings):
     )
 
     discord_token: SecretStr | None = Field(
-        None, description="The bot's token from Discord's developer portal."
+        default=None, description="The bot's token from Discord's developer portal."
     )
     database_url: str = Field(
-        "sqlite+aiosqlite:///data/contextual-diffusion.sqlite",
+        default="sqlite+aiosqlite:///data/contextual-diffusion.sqlite",
         description="Where sessions, pictures and notes are kept (SQLAlchemy URL with an async driver).",
     )
 
     diffusion_url: str = Field(
-        "embedded:",
+        default="embedded:",
         description="What paints: `embedded:` or `a1111+http://user:password@host:7860`.",
     )
     diffusion_native_size: Annotated[int, Field(ge=64, le=2048)] = Field(
-        512, description="Side in pixels that a server's model paints best: 512 for SD 1.5, 1024 for SDXL."
+        default=512,
+        description="Side in pixels that a server's model paints best: 512 for SD 1.5, 1024 for SDXL.",
     )
     diffusion_checkpoint: str = Field(
-        "", description="Checkpoint to ask a server for; empty = the one it has loaded."
+        default="", description="Checkpoint to ask a server for; empty = the one it has loaded."
     )
-    diffusion_sampler: str = Field("", description="Sampler to ask a server for; empty = the server's own.")
+    diffusion_sampler: str = Field(
+        default="", description="Sampler to ask a server for; empty = the server's own."
+    )
     diffusion_timeout: Annotated[float, Field(gt=0)] = Field(
-        600, description="Seconds after which a picture that a server has not finished counts as failed."
+        default=600,
+        description="Seconds after which a picture that a server has not finished counts as failed.",
     )
     picture_width: Annotated[int, Field(ge=64, le=4096)] | None = Field(
-        None, description="Width of a picture when the member names none; empty = what the backend likes."
+        default=None,
+        description="Width of a picture when the member names none; empty = what the backend likes.",
     )
     picture_height: Annotated[int, Field(ge=64, le=4096)] | None = Field(
-        None, description="Height of a picture when the member names none; empty = what the backend likes."
+        default=None,
+        description="Height of a picture when the member names none; empty = what the backend likes.",
     )
-    negative_prompt: str = Field("", description="Added to every negative prompt.")
+    negative_prompt: str = Field(default="", description="Added to every negative prompt.")
 
-    openai_api_key: SecretStr | None = Field(None, description="Key of the language model's server.")
+    openai_api_key: SecretStr | None = Field(default=None, description="Key of the language model's server.")
     openai_base_url: str = Field(
-        "", description="URL of any OpenAI-compatible server; empty = OpenAI when there is a key."
+        default="", description="URL of any OpenAI-compatible server; empty = OpenAI when there is a key."
     )
-    llm_model: str = Field("gpt-4.1-mini", description="Model that writes stories and tags.")
+    llm_model: str = Field(default="gpt-4.1-mini", description="Model that writes stories and tags.")
     llm_vision: bool = Field(
-        False, description="Whether to send the picture with numbered outlines to the model."
+        default=False, description="Whether to send the picture with numbered outlines to the model."
     )
     llm_timeout: Annotated[float, Field(gt=0)] = Field(
-        60, description="Seconds the language model may take before a template is used instead."
+        default=60, description="Seconds the language model may take before a template is used instead."
     )
 
     segmenters: Annotated[dict[int, str], NoDecode] = Field(
-        {0: "weights/surface.h5", 1: "weights/detail.h5"},
+        default={0: "weights/surface.h5", 1: "weights/detail.h5"},
         description="Mask R-CNN weights for each depth, `0:file,1:file`; the deepest serves all deeper ones.",
     )
     executor_url: str = Field(
-        "process:1", description="Where models run: `process:N`, N worker processes of this machine."
+        default="process:1", description="Where models run: `process:N`, N worker processes of this machine."
     )
     worker_timeout: Annotated[float, Field(gt=0)] = Field(
-        300, description="Seconds a worker may take for one piece of work before it is replaced."
+        default=300, description="Seconds a worker may take for one piece of work before it is replaced."
     )
     worker_threads: Annotated[int, Field(ge=1, le=64)] = Field(
-        2, description="Threads each worker may use; another number may change the last bits of a picture."
+        default=2,
+        description="Threads each worker may use; another number may change the last bits of a picture.",
     )
     instances: Literal["separate", "merged"] = Field(
-        "separate", description="Whether objects of one class stay apart or become one."
+        default="separate", description="Whether objects of one class stay apart or become one."
     )
     min_score: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.7, description="Detections below this score are left out."
+        default=0.7, description="Detections below this score are left out."
     )
     min_area: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0005, description="Objects smaller than this share of the picture are left out."
+        default=0.0005, description="Objects smaller than this share of the picture are left out."
     )
     max_area: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.9, description="Objects larger than this share of the picture are left out."
+        default=0.9, description="Objects larger than this share of the picture are left out."
     )
     max_objects: Annotated[int, Field(ge=1, le=24)] = Field(
-        6, description="At most this many objects a recursion."
+        default=6, description="At most this many objects a recursion."
     )
 
-    steps: Annotated[int, Field(ge=1, le=150)] = Field(20, description="Sampling steps.")
+    steps: Annotated[int, Field(ge=1, le=150)] = Field(default=20, description="Sampling steps.")
     guidance: Annotated[float, Field(ge=0, le=30)] = Field(
-        5.0, description="How closely the prompt is followed (CFG scale)."
+        default=5.0, description="How closely the prompt is followed (CFG scale)."
     )
     strength: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.85, description="How far a repainted object may leave what was there (denoising strength)."
+        default=0.85, description="How far a repainted object may leave what was there (denoising strength)."
     )
     mask_grow: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.06, description="How far masks are grown, as a share of the object's size."
+        default=0.06, description="How far masks are grown, as a share of the object's size."
     )
     mask_blur: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.08, description="How wide the feathered border is, as a share of the object's size."
+        default=0.08, description="How wide the feathered border is, as a share of the object's size."
     )
     mask_padding: Annotated[float, Field(ge=0, le=4)] = Field(
-        0.5,
+        default=0.5,
         description="How much around an object the model sees when it repaints it, as a share of its size.",
     )
     class_params: dict[str, dict[str, float | int | str]] = Field(
-        {},
+        default={},
         description="Per class, other values of strength, steps, guidance, grow, blur, padding, "
         'prompt_prefix, negative_prompt, as JSON: `{"Sky": {"strength": 0.6}}`.',
     )
 
     max_depth: Annotated[int, Field(ge=1, le=50)] = Field(
-        8, description="The deepest recursion a member may ask for."
+        default=8, description="The deepest recursion a member may ask for."
     )
     iterate_by: Literal["everyone", "requester"] = Field(
-        "everyone",
+        default="everyone",
         description="Who may react and reply to go on: everyone in the thread, or who asked for it.",
     )
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="Steps worked on at the same time."
+        default=1, description="Steps worked on at the same time."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="How much is logged."
+    )
 
     @field_validator("segmenters", mode="before")
     @classmethod

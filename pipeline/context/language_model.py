@@ -74,6 +74,9 @@ class OpenAIContextWriter:
     ) -> None:
         self._model = model
         self._key = api_key.strip()
+        # A header cannot hold other characters, and the client's log would show what it could not send.
+        if not re.fullmatch(r"[!-~]*", self._key):
+            raise ConfigurationError("OPENAI_API_KEY has characters that no key has; copy it again.")
         self._timeout = timeout
         self._vision = vision
         self._template = TemplateContextWriter()
@@ -226,13 +229,14 @@ class OpenAIContextWriter:
         return {"model": self._model, "messages": sent, **known}
 
     def _give_up_on(self, err: openai.APIStatusError, request: dict[str, Any], picture: str | None) -> bool:
-        """Leave out what a server says it does not know; False if nothing is left to leave out."""
-        if err.status_code not in (400, 415, 422):
+        """Leave out what a server says it does not know; False if it names nothing that can be left out."""
+        if err.status_code not in (400, 415, 422, 500):
             return False
-        said = f"{err.param if hasattr(err, 'param') else ''} {_message(err)}"
+        said = f"{err.param or ''} {_message(err)}"
         named = {name for name in request if name in said and name not in ("model", "messages")}
-        if not named and picture is not None and "picture" not in self._unknown:
-            named = {"picture"}
+        shown = picture is not None and "picture" not in self._unknown
+        if shown and re.search(r"image|vision|modal|content type", said, re.IGNORECASE):
+            named.add("picture")
         if named:
             log.warning("%s does not know %s: left out from now on.", self._model, ", ".join(sorted(named)))
         self._unknown |= named
@@ -375,10 +379,10 @@ def _scene(
     # A story without a single tag is asked for again: the tags are what is painted.
     if not tags and (detections or not story):
         return None
-    lacking = [f"the tags of {thing.number}" for thing in draft.objects if thing.number not in tags]
-    lacking = [*([] if story else ["the story"]), *lacking]
+    untagged = ", ".join(str(thing.number) for thing in draft.objects if thing.number not in tags)
+    lacking = [*([] if story else ["the story"]), *([f"the tags of {untagged}"] if untagged else [])]
     objects = tuple(replace(thing, tags=tags.get(thing.number, thing.tags)) for thing in draft.objects)
-    source = f"{model}; template for {', '.join(lacking)}" if lacking else model
+    source = f"{model}; template for {' and '.join(lacking)}" if lacking else model
     return SceneContext(story or draft.story, objects, source)
 
 

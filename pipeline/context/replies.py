@@ -33,13 +33,13 @@ from pipeline.errors import NotUnderstood
 _NUMBER = r"(?:(?:#|number|object|no\.?|nr\.?)\s*)?\d{1,3}"
 _ADDRESS = re.compile(
     rf"(?:^|[{SEPARATORS}])[ \t]*"
-    rf"(?:(?P<numbers>{_NUMBER}(?:\s*(?:[,&+]|and)\s*{_NUMBER})*)\s*(?:(?:[:：=＝→]|->|=>)(?!\d)|[.)–—-](?=\s))"
+    rf"(?:(?P<numbers>{_NUMBER}(?:\s*(?:[,&+]|and)\s*{_NUMBER}){{0,24}})\s*(?:(?:[:：=＝→]|->|=>)(?!\d)|[.)–—-](?=\s))"
     r"|#\s*(?P<hash>\d{1,3})(?=\s+\S)"
     rf"|(?P<name>[^{SEPARATORS}:：=＝]{{1,{MAX_NAME}}}?)\s*[:：=＝])",
     re.IGNORECASE,
 )
 _CLAUSES = re.compile(
-    rf"[{SEPARATORS}.!?]+(?=\s|$)|[{SEPARATORS}]|\s(?:and|but|then|also)\s|\s[&+]\s", re.IGNORECASE
+    rf"[{SEPARATORS}.!?:：]+(?=\s|$)|[{SEPARATORS}]|\s(?:and|but|then|also)\s|\s[&+]\s", re.IGNORECASE
 )
 _FILLERS = word_set(
     """
@@ -51,6 +51,7 @@ _FILLERS = word_set(
     and/or there here
     """
 )
+_KEEPING = word_set("keep leave")
 _NEGATIONS = word_set("not no without remove don't dont less never lose drop")
 _ENDS = word_set(
     """
@@ -109,7 +110,7 @@ def edit(reply: str, objects: Sequence[ObjectContext]) -> tuple[ObjectContext, .
         if not phrases and not unwanted:
             waiting += targets
             continue
-        if targets:
+        if targets or waiting:
             last, waiting = waiting + targets, []
         elif not last and len(objects) == 1 and not DESCRIPTORS.isdisjoint(tokens(clause)):
             last = list(objects)  # "yellow, please": there is only one
@@ -192,6 +193,8 @@ def _read_clause(
 ) -> tuple[list[ObjectContext], list[str], set[str]]:
     """Read one clause: whom it names, the phrases it wants, the words it does not want."""
     words = tokens(clause)
+    if not _KEEPING.isdisjoint(words):  # "but leave the shoes"
+        return [], [], set()
     targets: list[ObjectContext] = []
     named: set[int] = set()
     for start, length, phrase in _mentions(clause, objects, numbers):
@@ -233,9 +236,9 @@ def _merged(thing: ObjectContext, phrases: Sequence[str], unwanted: set[str]) ->
 
 def _without_ends(phrase: str) -> str:
     words = phrase.split()
-    while words and words[0].casefold() in _ENDS:
+    while len(words) > 1 and words[0].casefold() in _ENDS:
         words.pop(0)
-    while words and words[-1].casefold() in _ENDS:
+    while len(words) > 1 and words[-1].casefold() in _ENDS:
         words.pop()
     return " ".join(words)
 

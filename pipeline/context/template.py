@@ -97,7 +97,8 @@ def _tags(prompt: str, label: str, seed: int, number: int) -> tuple[str, ...]:
     noun = spoken(label)
     said = _bound(prompt, noun)
     words = {word for tag in said for word in tag.casefold().split()}
-    chance = random.Random(f"{seed}/{number}/{label}")
+    # Shoes are worn in pairs; of everything else each has its own look.
+    chance = random.Random(f"{seed}/{0 if noun == 'shoe' else number}/{label}")
     chosen: list[str] = []
     for choices in _CHOICES.get(key(noun), _ANYTHING):
         # The dice are thrown even if the prompt decides: one word more does not change the other tags.
@@ -172,9 +173,11 @@ def _grouped(words: Sequence[str]) -> list[str]:
 
 def _story(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
     chance = random.Random(f"{seed}/story")
-    scene = clip(clean(prompt, 4000), 120).rstrip(" ,.;:") or "this picture"
+    scene = f"“{clip(clean(prompt, 4000), 120).rstrip(' ,.;:') or 'this picture'}”"
     things = [_noun_phrase(thing) for thing in objects]
-    sentences = [chance.choice(_OPENINGS).format(prompt=scene, first=things[0] if things else "nothing else")]
+    sentences = [f"It starts with {scene}."]
+    if things:
+        sentences = [chance.choice(_OPENINGS).format(prompt=scene, first=things[0])]
     if len(things) > 1:
         rest = ", ".join(things[1:-1])
         sentences.append(
@@ -185,7 +188,8 @@ def _story(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
 
 
 def _noun_phrase(thing: ObjectContext) -> str:
+    described = [tag for tag in thing.tags[:2] if tag != "plain"]
     if key(thing.name) == "sky":
-        return f"the {thing.name} ({', '.join(thing.tags[:2])})"
-    words = " ".join([*(tag for tag in thing.tags[:2] if tag != "plain"), thing.name])
+        described.reverse()  # a starry night sky
+    words = " ".join([*described, thing.name])
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -221,6 +222,7 @@ def key(name: str) -> str:
     return "".join([*words[:-1], singular(words[-1])]) if words else ""
 
 
+@functools.lru_cache(256)
 def names_of(name: str) -> tuple[frozenset[str], ...]:
     """List the keys that mean an object of this name, the surest first."""
     words = name.split()

@@ -1,0 +1,104 @@
+"""Open a pipeline as the settings say: the only place that names concrete classes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from pipeline.context import OpenAIContextWriter, TemplateContextWriter
+from pipeline.domain import ContextWriter, ImageGenerator, PaintParams
+from pipeline.engine import EngineOptions, Pipeline
+from pipeline.errors import ConfigurationError
+from pipeline.executors import make_executor
+from pipeline.generators.automatic1111 import Automatic1111
+from pipeline.generators.embedded import Embedded
+from pipeline.segmentation import MaskRCNNSegmenter, SegmentParams
+from pipeline.settings import ROOT, Settings
+from pipeline.store import Store
+
+EMBEDDED_WEIGHTS = "weights/ldm.npz"
+
+
+@asynccontextmanager
+async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
+    """Open the collaborators that the settings name, and close them in the end.
+
+    The database must be migrated. Raises ConfigurationError where a setting names what is not there.
+    """
+    async with AsyncExitStack() as stack:
+        executor = make_executor(
+            settings.executor_url, timeout=settings.worker_timeout, threads=settings.worker_threads
+        )
+        stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        pipeline = Pipeline(
+            generator=_generator(settings, executor),
+            segmenter=MaskRCNNSegmenter(
+                executor,
+                settings.segmenters,
+                root=ROOT,
+                params=SegmentParams(
+                    min_score=settings.min_score,
+                    min_area=settings.min_area,
+                    max_area=settings.max_area,
+                    max_objects=settings.max_objects,
+                    instances=settings.instances,
+                ),
+            ),
+            writer=_writer(settings),
+            store=Store(settings.database_url),
+            options=EngineOptions(
+                width=settings.picture_width,
+                height=settings.picture_height,
+                negative_prompt=settings.negative_prompt,
+                params=PaintParams(
+                    strength=settings.strength,
+                    steps=settings.steps,
+                    guidance=settings.guidance,
+                    grow=settings.mask_grow,
+                    blur=settings.mask_blur,
+                    padding=settings.mask_padding,
+                ),
+                class_params=settings.class_params,
+                max_depth=settings.max_depth,
+            ),
+        )
+        stack.push_async_callback(pipeline.aclose)
+        yield pipeline
+
+
+def _generator(settings: Settings, executor: Executor) -> ImageGenerator:
+    scheme, _, rest = settings.diffusion_url.partition(":")
+    if scheme == "embedded":
+        return Embedded(executor=executor, weights=_find(rest or EMBEDDED_WEIGHTS))
+    if scheme in ("a1111+http", "a1111+https"):
+        return Automatic1111(
+            url=settings.diffusion_url.removeprefix("a1111+"),
+            native_size=settings.diffusion_native_size,
+            checkpoint=settings.diffusion_checkpoint,
+            sampler=settings.diffusion_sampler,
+            timeout=settings.diffusion_timeout,
+        )
+    raise ConfigurationError(
+        "DIFFUSION_URL begins with what is not known here; "
+        "known are embedded: and a1111+http://host:7860 (or a1111+https://)."
+    )
+
+
+def _writer(settings: Settings) -> ContextWriter:
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    if not key and not settings.openai_base_url:
+        return TemplateContextWriter()
+    return OpenAIContextWriter(
+        model=settings.llm_model,
+        api_key=key,
+        base_url=settings.openai_base_url,
+        timeout=settings.llm_timeout,
+        vision=settings.llm_vision,
+    )
+
+
+def _find(path: str) -> Path:
+    """Resolve a file against the working folder, else against the repository's."""
+    return Path(path) if Path(path).exists() else ROOT / path

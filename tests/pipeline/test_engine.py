@@ -1,0 +1,335 @@
+"""The engine on fast fakes: what it saves, what it never does twice, what it says when something fails."""
+
+from contextlib import aclosing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import masks, provenance
+from pipeline.domain import (
+    ContextWritten,
+    Event,
+    ObjectsFound,
+    PaintParams,
+    PictureSaved,
+    Progress,
+    StepDone,
+    StepFailed,
+    StepKind,
+    StepState,
+)
+from pipeline.engine import EngineOptions, Pipeline, clean_text
+from pipeline.errors import GeneratorError, InvalidRequest, NotFound
+from pipeline.store import Store
+from tests.fakes import FixedSegmenter, PaintingGenerator, PlainWriter
+
+PROMPT = "1girl, red jacket, night sky"
+
+
+@pytest_asyncio.fixture
+async def pipeline(store):
+    return build(store)
+
+
+class SmallPipeline(Pipeline):
+    """A pipeline whose fakes a test can reach."""
+
+    def __init__(self, store: Store, options: EngineOptions) -> None:
+        self.generator, self.segmenter, self.writer = PaintingGenerator(), FixedSegmenter(), PlainWriter()
+        super().__init__(
+            generator=self.generator,
+            segmenter=self.segmenter,
+            writer=self.writer,
+            store=store,
+            options=options,
+        )
+
+    async def read(self, step_id: int) -> bytes:
+        png = await self.store.picture(step_id)
+        assert png is not None
+        return png
+
+
+def build(store: Store, **options) -> SmallPipeline:
+    return SmallPipeline(store, EngineOptions(**options))
+
+
+async def imagine(pipeline: Pipeline, request: str = "r", depth: int = 2, **more):
+    return await pipeline.imagine(
+        PROMPT, client="cli", owner="", request=request, seed=7, depth=depth, **more
+    )
+
+
+async def run(pipeline: Pipeline, step_id: int) -> list[Event]:
+    return [event async for event in pipeline.run(step_id)]
+
+
+async def run_all(pipeline: Pipeline, session_id: int) -> None:
+    for step in await pipeline.store.steps(session_id):
+        if step.state in (StepState.QUEUED, StepState.RUNNING):
+            assert isinstance((await run(pipeline, step.id))[-1], StepDone)
+
+
+async def pictures(pipeline: SmallPipeline, session_id: int) -> list[bytes]:
+    return [await pipeline.read(step.id) for step in await pipeline.store.steps(session_id)]
+
+
+async def test_a_session_is_painted_described_and_saved(pipeline):
+    session = await imagine(pipeline)
+    first, second, third = await pipeline.store.steps(session.id)
+    assert isinstance((await run(pipeline, first.id))[-1], StepDone)
+    events = await run(pipeline, second.id)
+    kinds = [type(event) for event in events if not isinstance(event, Progress)]
+    assert kinds == [ObjectsFound, ContextWritten, PictureSaved, PictureSaved, PictureSaved, StepDone]
+    shares = [event.share for event in events if isinstance(event, Progress)]
+    assert shares == sorted(shares)
+    assert next(event.label for event in events if isinstance(event, Progress) and event.preview) == "jacket"
+    await run(pipeline, third.id)
+    assert pipeline.segmenter.depths == [0, 1], (
+        "each recursion looks with the weights of the picture it looks at"
+    )
+    done = await pipeline.store.step(third.id)
+    assert (done.state, done.story, done.source) == (StepState.DONE, PlainWriter().story, "test writer")
+    record = provenance.read(await pipeline.read(third.id))
+    assert record is not None
+    assert (record["prompt"], record["depth"], record["story"]) == (PROMPT, 2, PlainWriter().story)
+    assert [item["name"] for item in record["objects"]] == ["jacket", "bag", "hat"]
+    assert record["models"] == {"picture": "fake painter", "segmentation": "fixed"}
+
+
+async def test_no_pixel_outside_the_feathered_masks_changes(pipeline):
+    session = await imagine(pipeline, depth=1, width=200, height=120)
+    await run_all(pipeline, session.id)
+    first, second = await pipeline.store.steps(session.id)
+    before, after = [provenance.decode(await pipeline.read(step.id)) for step in (first, second)]
+    may = np.zeros(before.shape[:2], np.bool_)
+    for item in await pipeline.store.objects(second.id):
+        params = item.params
+        patch = masks.plan_patch(
+            item.detection.mask, grow=params.grow, blur=params.blur, padding=params.padding,
+            native_size=64, multiple=8,
+        )  # fmt: skip
+        box = patch.window
+        may[box.y1 : box.y2, box.x1 : box.x2] |= patch.alpha > 0
+        assert (after[item.detection.mask] != before[item.detection.mask]).any(axis=-1).mean() > 0.9
+    assert not (before != after).any(axis=-1)[~may].any()
+    assert may.mean() < 0.6
+
+
+async def test_the_same_seed_gives_the_same_files_whatever_the_database_numbers(store, pipeline):
+    one = await imagine(pipeline, "one")
+    await run_all(pipeline, one.id)
+    two = await imagine(pipeline, "two")
+    await run_all(pipeline, two.id)
+    assert await pictures(pipeline, one.id) == await pictures(pipeline, two.id)
+    other = await pipeline.imagine(PROMPT, client="cli", owner="", request="three", seed=8, depth=0)
+    await run_all(pipeline, other.id)
+    assert (await pictures(pipeline, other.id))[0] != (await pictures(pipeline, one.id))[0]
+
+
+async def test_stopped_after_every_event_it_goes_on_without_painting_twice(store):
+    undisturbed = build(store)
+    reference = await imagine(undisturbed, "reference", depth=1)
+    await run_all(undisturbed, reference.id)
+    expected = await pictures(undisturbed, reference.id)
+    step = (await store.steps(reference.id))[1]
+    total = len(undisturbed.generator.inpainted)
+    assert total == 3
+    stops = 0
+    for stop in range(100):
+        pipeline = build(store)
+        session = await imagine(pipeline, f"stopped-{stop}", depth=1)
+        first, step = await store.steps(session.id)
+        await run(pipeline, first.id)
+        saved = seen = 0
+        async with aclosing(pipeline.run(step.id)) as events:
+            async for event in events:
+                saved += isinstance(event, PictureSaved)
+                seen += 1
+                if seen > stop:
+                    break
+        if (await store.step(step.id)).state is StepState.DONE:
+            break
+        stops += 1
+        assert await store.recover("cli") == 1
+        again = build(store)
+        await run(again, step.id)
+        assert await pictures(again, session.id) == expected
+        assert len(again.generator.inpainted) <= total - saved
+    assert stops >= 8
+
+
+async def test_a_failing_backend_fails_the_step_and_a_retry_goes_on_where_it_was(pipeline):
+    session = await imagine(pipeline)
+    first, second, third = await pipeline.store.steps(session.id)
+    await run(pipeline, first.id)
+    pipeline.generator.turns.add(None, GeneratorError("The server is not there; start it.", retryable=True))
+    failed = (await run(pipeline, second.id))[-1]
+    assert failed == StepFailed(second.id, "The server is not there; start it.", (third.id,))
+    assert (await pipeline.store.step(second.id)).error == "The server is not there; start it."
+    assert await run(pipeline, second.id) == [], "a failed step is not run again unasked"
+    assert await pipeline.retry(second.id)
+    painted = len(pipeline.generator.inpainted)
+    assert isinstance((await run(pipeline, second.id))[-1], StepDone)
+    assert len(pipeline.generator.inpainted) - painted == 2, "the first object was paid for"
+    assert (await pipeline.store.step(third.id)).state is StepState.QUEUED
+
+
+async def test_what_nobody_foresaw_ends_in_one_sentence_without_the_secret(pipeline):
+    session = await imagine(pipeline, depth=0)
+    (step,) = await pipeline.store.steps(session.id)
+    pipeline.generator.turns.add(RuntimeError("password=hunter2"))
+    (*_, failed) = await run(pipeline, step.id)
+    assert isinstance(failed, StepFailed)
+    assert "hunter2" not in failed.message
+    assert f"step {step.id}" in failed.message
+
+
+async def test_a_picture_without_objects_is_said(pipeline):
+    session = await imagine(pipeline, depth=1)
+    pipeline.segmenter.objects = []
+    first, second = await pipeline.store.steps(session.id)
+    await run(pipeline, first.id)
+    (*_, failed) = await run(pipeline, second.id)
+    assert isinstance(failed, StepFailed)
+    assert "No objects were found" in failed.message
+
+
+async def test_a_tweak_repaints_the_object_that_is_meant_and_no_other(pipeline):
+    session = await imagine(pipeline, depth=1)
+    await run_all(pipeline, session.id)
+    _, parent = await pipeline.store.steps(session.id)
+    tweak = await pipeline.tweak(parent.id, "2: red\x00 leather", asked_by="9", origin="reply-1")
+    painted = len(pipeline.generator.inpainted)
+    assert isinstance((await run(pipeline, tweak.id))[-1], StepDone)
+    assert len(pipeline.generator.inpainted) - painted == 1
+    assert pipeline.generator.inpainted[-1].prompt == "red leather, Bag"
+    objects = await pipeline.store.objects(tweak.id)
+    assert [item.repaint for item in objects] == [False, True, False]
+    assert objects[1].tags == ("red leather",)
+    before, after = [provenance.decode(await pipeline.read(item)) for item in (parent.id, tweak.id)]
+    assert (before == after)[objects[0].detection.mask].all()
+    assert (before != after)[objects[1].detection.mask].any(axis=-1).mean() > 0.9
+    deeper = await pipeline.recurse(tweak.id, asked_by="9", origin="reaction-1")
+    assert deeper.depth == 2
+
+
+async def test_a_tweak_of_a_first_picture_finds_the_objects_itself(pipeline):
+    session = await imagine(pipeline, depth=0)
+    await run_all(pipeline, session.id)
+    (parent,) = await pipeline.store.steps(session.id)
+    tweak = await pipeline.tweak(parent.id, "1: green", asked_by="", origin="reply")
+    assert isinstance((await run(pipeline, tweak.id))[-1], StepDone)
+    assert len(await pipeline.store.objects(tweak.id)) == 3
+
+
+async def test_a_reply_that_names_nothing_is_told_so(pipeline):
+    session = await imagine(pipeline, depth=1)
+    await run_all(pipeline, session.id)
+    parent = (await pipeline.store.steps(session.id))[1]
+    tweak = await pipeline.tweak(parent.id, "hello?", asked_by="", origin="reply")
+    (*_, failed) = await run(pipeline, tweak.id)
+    assert isinstance(failed, StepFailed)
+    assert "2: red leather" in failed.message
+
+
+async def test_a_class_has_parameters_of_its_own(store):
+    base = PaintParams(strength=0.9, steps=11)
+    pipeline = build(
+        store,
+        params=base,
+        negative_prompt="blurry",
+        class_params={"Hat": {"strength": 0.3, "prompt_prefix": "felt", "negative_prompt": "straw"}},
+    )
+    session = await imagine(pipeline, depth=1, negative_prompt="ugly")
+    await run_all(pipeline, session.id)
+    jacket, _, hat = pipeline.generator.inpainted
+    assert (jacket.strength, jacket.steps, jacket.negative_prompt) == (0.9, 11, "ugly, blurry")
+    assert (hat.strength, hat.steps, hat.negative_prompt) == (0.3, 11, "ugly, blurry, straw")
+    assert hat.prompt.startswith("felt, ")
+    step = (await store.steps(session.id))[1]
+    params = [item.params for item in await store.objects(step.id)]
+    assert params[0] == base
+    assert params[2] == replace(base, strength=0.3, prompt_prefix="felt", negative_prompt="straw")
+
+
+async def test_a_replay_gives_the_same_files(pipeline):
+    session = await imagine(pipeline)
+    await run_all(pipeline, session.id)
+    last = (await pipeline.store.steps(session.id))[-1]
+    tweak = await pipeline.tweak(last.id, "3: blue", asked_by="", origin="reply")
+    await run(pipeline, tweak.id)
+    pipeline.writer.story = "Another story that a model would tell today."
+    pipeline.segmenter.objects = []
+    copy = await pipeline.replay(session.id, client="cli", request="replay")
+    await run_all(pipeline, copy.id)
+    assert await pictures(pipeline, copy.id) == await pictures(pipeline, session.id)
+    assert len(await pipeline.store.steps(copy.id)) == 4
+
+
+async def test_running_a_done_step_does_nothing(pipeline):
+    session = await imagine(pipeline, depth=0)
+    (step,) = await pipeline.store.steps(session.id)
+    await run(pipeline, step.id)
+    assert await run(pipeline, step.id) == []
+    assert len(pipeline.generator.generated) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"prompt": " \x00\n "}, "empty"),
+        ({"prompt": "x" * 4001}, "4,001 characters"),
+        ({"negative_prompt": "x" * 4001}, "negative prompt"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "4,294,967,295"),
+        ({"depth": -1}, "from 0 to 8"),
+        ({"depth": 9}, "from 0 to 8"),
+        ({"width": 31}, "width must be from 32 to 1024"),
+        ({"height": 1025}, "height must be from 32 to 1024"),
+    ],
+)
+async def test_what_is_out_of_range_is_refused_with_the_range(pipeline, more, words):
+    asked = {"prompt": "p", "client": "cli", "owner": "", "request": "r", **more}
+    with pytest.raises(InvalidRequest, match=words):
+        await pipeline.imagine(asked.pop("prompt"), **asked)
+    assert await pipeline.store.sessions() == []
+
+
+async def test_sides_are_cut_to_what_the_backend_can_do(pipeline):
+    session = await imagine(pipeline, width=101, height=99)
+    assert (session.width, session.height) == (96, 96)
+
+
+async def test_too_deep_and_gone_are_told(pipeline, store):
+    shallow = build(store, max_depth=1)
+    session = await imagine(shallow, depth=1)
+    await run_all(shallow, session.id)
+    last = (await store.steps(session.id))[1]
+    with pytest.raises(InvalidRequest, match="1 recursions deep"):
+        await shallow.recurse(last.id, asked_by="", origin="x")
+    with pytest.raises(InvalidRequest, match="empty"):
+        await shallow.tweak(last.id, "\x07", asked_by="", origin="x")
+    with pytest.raises(NotFound, match="deleted"):
+        await shallow.recurse(999, asked_by="", origin="x")
+
+
+@given(st.text(max_size=300))
+def test_cleaned_text_can_be_stored_and_shown(text):
+    cleaned = clean_text(text)
+    cleaned.encode("utf-8")
+    assert "\x00" not in cleaned
+    assert clean_text(cleaned) == cleaned
+
+
+def test_cleaning_keeps_every_script_and_emoji():
+    text = "밤하늘 ليل 夜空 👩🏽\u200d🎨 @everyone **bold**"
+    assert clean_text(f"\u202e {text}\n\x1b") == text
+
+
+def test_kinds_are_stored_as_words():
+    assert [kind.value for kind in StepKind] == ["generate", "recurse", "tweak"]

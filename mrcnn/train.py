@@ -19,7 +19,8 @@ from mrcnn import boxes, images, losses, weights
 from mrcnn.anchors import normalized_anchors, pixel_anchors
 from mrcnn.augment import augment
 from mrcnn.config import Config
-from mrcnn.data import Dataset, DatasetError, Example, open_dataset
+from mrcnn.data import Dataset, DatasetError, Example
+from mrcnn.formats import open_dataset
 from mrcnn.layers import Maker
 from mrcnn.network import Network, build
 from mrcnn.proposals import propose

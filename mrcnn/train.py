@@ -176,7 +176,7 @@ class Trainer:
         self.optimizer.build(self.variables)
         self.step = 0
         self._anchors = tf.constant(normalized_anchors(config, config.image_max_dim, config.image_max_dim))
-        self._graph = tf.function(self._update)
+        self._graph = tf.function(self._update, autograph=False)
 
     def train_step(self, batch: Batch, rois: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step; return the five losses in the order of `LOSSES`.

@@ -258,21 +258,18 @@ async def test_a_deleted_message_is_not_posted_again(house: House) -> None:
 
 async def test_progress_is_one_message_that_goes_away(make_house: MakeHouse) -> None:
     house = make_house()
-    painting, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hang() -> None:
-        painting.set()
-        await go_on.wait()
-
-    house.generator.turns.add(None, None, hang)  # in the middle of the second object
+    first, second = asyncio.Event(), asyncio.Event()
+    # It stops in the middle of the first object, and in the middle of the second.
+    house.generator.turns.add(None, first.wait, second.wait)
     await house.start()
     await begin(house, depth=1)
-    await painting.wait()
     thread = await house.thread()
     progress = await house.discord.wait_for_message(
         thread,
-        lambda m: footer(m) == "step 2 · progress 1" and "object 2 of 3" in m.embeds[0]["description"],
+        lambda m: footer(m) == "step 2 · progress 1" and "object 1 of 3" in m.embeds[0]["description"],
     )
+    first.set()
+    await house.discord.wait_for(lambda: "object 2 of 3" in progress.embeds[0]["description"])
     assert "Repainting object 2 of 3: ⁨bag⁩" in progress.embeds[0]["description"]
     assert "▰" in progress.embeds[0]["description"]
     await house.discord.wait_for(lambda: len(progress.attachments) == 2)
@@ -280,7 +277,7 @@ async def test_progress_is_one_message_that_goes_away(make_house: MakeHouse) -> 
     assert progress.revisions
     reply = await house.discord.member("ada").send(thread, "1: blue", reply_to=progress)
     assert "not finished yet" in (await said_to(house, reply)).content
-    go_on.set()
+    second.set()
     await house.delivered(1, 2)
     assert progress.deleted
     assert [post.part for post in await house.store.posts(2)] == ["notes:1", "picture"]

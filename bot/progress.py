@@ -53,12 +53,15 @@ class ProgressMessage:
         self._task = asyncio.create_task(self._run(), name=f"progress-{self._step.id}")
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        # Never cancelled while it sends: that could leave a message whose id nobody knows.
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._closing.set()
         self._changed.set()
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            # The process ends and must not wait for Discord. A message that nobody knows then is found later.
+            self._task.cancel()
+        await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:

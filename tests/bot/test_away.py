@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from bot.outbox import NOWHERE
 from pipeline.domain import StepKind, StepState
 from playground import Message
 from tests.bot.conftest import House, MakeHouse, footer
 from tests.bot.test_session import AGAIN, begin, shown_is_what_is_stored
+from tests.fakes import PaintingGenerator
 
 
 async def first_picture(house: House) -> Message:
@@ -130,3 +134,87 @@ def registrations(house: House) -> int:
             if event.kind == "REQUEST" and event.data["method"] == "PUT" and "/commands" in event.data["path"]
         ]
     )
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("part", ["progress 1", "picture", "notes 1"])
+async def test_what_was_sent_and_not_written_down_is_found_when_nonces_are_forgotten(
+    make_house: MakeHouse, part: str
+) -> None:
+    house = make_house(generator=PaintingGenerator(seconds=0.05))
+    await house.start()
+    picture = await first_picture(house)
+    gate = house.discord.faults.hold("POST", r"/messages$", after=True)
+    await house.discord.member("bob").react(picture, AGAIN)
+    while True:
+        await gate.reached.wait()
+        latest = house.discord.messages(await house.thread())[-1]
+        if footer(latest).startswith(f"step 2 · {part}"):
+            break
+        following = house.discord.faults.hold("POST", r"/messages$", after=True)
+        gate.release()
+        gate = following
+    await house.stop()
+    gate.drop()
+    house.discord.advance(3600)  # Discord remembers a nonce for minutes
+    await house.start()
+    await house.delivered(2)
+    thread = await house.thread()
+    assert [m.split(" · depth")[0] for m in house.footers(thread)] == [
+        "step 1 · picture",
+        "step 2 · picture",
+        "step 2 · notes 1 of 1",
+    ]
+    await shown_is_what_is_stored(house)
+
+
+@pytest.mark.parametrize("minutes", [1, 20])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("method", "pattern"),
+    [("POST", "/callback$"), ("PATCH", "@original$"), ("POST", "/threads$")],
+    ids=["acknowledging", "first message", "thread"],
+)
+async def test_an_opening_that_was_interrupted_is_completed(
+    make_house: MakeHouse, method: str, pattern: str, after: bool, minutes: int
+) -> None:
+    house = make_house()
+    discord = house.discord
+    await house.start()
+    gate = discord.faults.hold(method, pattern, after=after)
+    ada = discord.member("ada")
+    await ada.slash(discord.general, "imagine", settle=False, prompt="a hat", depth=0, seed=5)
+    await gate.reached.wait()
+    await house.stop()
+    gate.drop()
+    discord.advance(minutes * 60)
+    await house.start()
+    await house.delivered(1)
+    (thread,) = discord.threads()
+    assert [m.split(" · depth")[0] for m in house.footers(thread)] == ["step 1 · picture"]
+    starters = [message for message in discord.messages(discord.general) if footer(message)]
+    assert [message.id for message in starters] == [thread.id]
+    assert (await house.store.session(1)).meta["token"] == ""
+    # The command's own answer may go on saying "thinking" only where nobody can finish it any more.
+    loading = [message for message in discord.messages(discord.general) if message.loading]
+    assert len(loading) == (pattern == "/callback$" and after and minutes > 15)
+
+
+async def test_a_session_whose_channel_is_gone_is_given_up(make_house: MakeHouse) -> None:
+    house = make_house()
+    discord = house.discord
+    await house.start()
+    channel = discord.add_channel("short-lived")
+    gate = discord.faults.hold("PATCH", "@original$")
+    await discord.member("ada").slash(channel, "imagine", settle=False, prompt="a hat", depth=1, seed=5)
+    await gate.reached.wait()
+    await house.stop()
+    gate.drop()
+    discord.delete_channel(channel)
+    for _ in range(2):
+        await house.start()
+        await begin(house)  # others are served
+        await house.shown((await house.thread()).id, "step")
+        await house.stop()
+    assert "queued" not in await house.states(1)
+    assert (await house.store.session(1)).place == NOWHERE

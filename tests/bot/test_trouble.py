@@ -146,6 +146,25 @@ async def test_an_answer_that_is_lost_does_not_make_a_second_message(house: Hous
     assert house.discord.threads() == [thread]
 
 
+async def test_where_it_cannot_look_the_nonce_keeps_a_message_single(house: House) -> None:
+    painting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        painting.set()
+        await go_on.wait()
+
+    house.generator.turns.add(hang)
+    await begin(house)
+    await painting.wait()
+    discord, thread = house.discord, await house.thread()
+    await house.shown(thread, "step 1 · progress 1")
+    discord.deny(discord.general, discord.bot, "read_message_history")
+    discord.faults.disconnect("POST", r"/messages$", times=2, after=True)
+    go_on.set()
+    await house.delivered(1)
+    assert marks(house, thread.id) == ["step 1 · picture"]
+
+
 async def test_too_late_an_acknowledgement_still_gets_its_pictures(house: House) -> None:
     gate = house.discord.faults.hold("POST", "/callback")
     ada = house.discord.member("ada")

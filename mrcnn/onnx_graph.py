@@ -1,12 +1,14 @@
 """The whole of inference as one ONNX graph, written from the weights alone: no TensorFlow, no Keras.
 
-It answers what `MaskRCNN.detect_molded` answers. Batch normalisation is folded into the convolutions, the mask
-head ends in the detected class alone, and regions that Matterport fills up with go through the heads once.
+It answers what `MaskRCNN.detect_molded` answers. Batch normalisation is folded into the convolutions, the
+mask head ends in the detected class alone, and the empty boxes that Matterport fills up with go through the
+heads once.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,15 +16,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from mrcnn.config import Config
-from mrcnn.weights import WeightsError
+from mrcnn.weights import Groups, WeightsError
 
 OPSET = 17
 _EPSILON = 1e-3
 _STAGE4_BLOCKS = {"resnet50": 6, "resnet101": 23}
 # Stage, channels, blocks.
 _SMALL_STAGES = ((2, 32, 1), (3, 64, 2), (4, 112, 2), (5, 160, 2))
-
-Groups = Mapping[str, Sequence[NDArray[np.float32]]]
 
 
 class _Weights:
@@ -38,8 +38,9 @@ class _Weights:
         taken, self._arrays[name] = arrays[: len(shapes)], arrays[len(shapes) :]
         have = [array.shape for array in taken]
         if have != list(shapes):
-            self.problems.append(f"{name}: has {have}, the network needs {list(shapes)}" if have else
-                                 f"missing: {name}")
+            self.problems.append(
+                f"{name}: has {have}, the network needs {list(shapes)}" if have else f"missing: {name}"
+            )
             return [np.zeros(shape) for shape in shapes]
         return [np.asarray(array, np.float64) for array in taken]
 
@@ -59,11 +60,11 @@ class _Graph:
         self.arrays: dict[str, NDArray] = {}
         self._count = 0
 
-    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add a node of one output."""
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
-    def ops(self, kind: str, outputs: int, *inputs: str, **attributes: object) -> list[str]:
+    def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         """Add a node of several outputs."""
         self._count += 1
         names = [f"{kind}_{self._count}" + (f"_{i}" if i else "") for i in range(outputs)]
@@ -309,8 +310,9 @@ def _roi_align(g: _Graph, levels: Sequence[str], boxes: str, shape: str, size: i
         place = g.where(g.op("Equal", level, g.constant(float(i + 2))))
         # RoiAlign samples the middle of each bin. From corner to corner there are size - 1 steps: bins as
         # long as a step, half a step outwards, have their middles on the corners.
-        grid = g.op("Sub", g.op("Cast", g.op("Shape", feature, start=2, end=4), to=TensorProto.FLOAT),
-                    g.constant(1.0))
+        grid = g.op(
+            "Sub", g.op("Cast", g.op("Shape", feature, start=2, end=4), to=TensorProto.FLOAT), g.constant(1.0)
+        )
         first = g.op("Mul", g.op("Gather", low, place), grid)
         last = g.op("Mul", g.op("Gather", high, place), grid)
         half = g.op("Mul", g.op("Sub", last, first), g.constant(0.5 / (size - 1)))
@@ -359,10 +361,10 @@ def _classify(g: _Graph, pooled: str, config: Config) -> tuple[str, str]:
     x = g.relu(dense(g.op("Flatten", pooled), "mrcnn_class_conv1", kernel, bias))
     kernel, bias = g.kernel("mrcnn_class_conv2", 1, width, width, "mrcnn_class_bn2")
     x = g.relu(dense(x, "mrcnn_class_conv2", kernel[0, 0], bias))
-    logits = dense(x, "mrcnn_class_logits", *g.weights.take("mrcnn_class_logits", (width, classes), (classes,)))
-    deltas = dense(
-        x, "mrcnn_bbox_fc", *g.weights.take("mrcnn_bbox_fc", (width, 4 * classes), (4 * classes,))
+    logits = dense(
+        x, "mrcnn_class_logits", *g.weights.take("mrcnn_class_logits", (width, classes), (classes,))
     )
+    deltas = dense(x, "mrcnn_bbox_fc", *g.weights.take("mrcnn_bbox_fc", (width, 4 * classes), (4 * classes,)))
     return g.op("Softmax", logits, axis=1), deltas
 
 
@@ -430,12 +432,14 @@ def build(
     """Return the model of a weights file's `groups`, and its large arrays by name.
 
     Inputs: `image` float32 [1, H, W, 3], molded; `anchors` float32 [A, 4] and `window` float32 [4],
-    normalised. Outputs: `detections` [D, (y1, x1, y2, x2, class, score)], best first, and `masks` [D, 28, 28].
+    normalised. Outputs: `detections` [D, (y1, x1, y2, x2, class, score)], best first, `masks` [D, 28, 28].
     With `inside` False the arrays are only named in the model, and whoever opens it must give them. Raises
     WeightsError with a list of what does not fit.
     """
     if config.mask_shape != (2 * config.mask_pool_size,) * 2:
-        raise ValueError(f"mask_shape {config.mask_shape} is not twice mask_pool_size {config.mask_pool_size}")
+        raise ValueError(
+            f"mask_shape {config.mask_shape} is not twice mask_pool_size {config.mask_pool_size}"
+        )
     g = _Graph(_Weights(groups))
     axis1 = g.constant([1], np.int64)
     shape = g.op("Cast", g.op("Shape", "image", start=1, end=3), to=TensorProto.FLOAT)
@@ -443,8 +447,8 @@ def build(
     stages = _small(g, x) if config.backbone == "small" else _resnet(g, x, config.backbone)
     levels = _pyramid(g, stages, config.top_down_pyramid_size)
     rois = _propose(g, *_rpn(g, levels, config), "anchors", config)
-    # Matterport fills up with empty boxes, which may be detected too. They are all alike: one goes through the
-    # heads and is counted as often.
+    # Matterport fills up with empty boxes, which may be detected too. They are all alike: one goes through
+    # the heads and is counted as often.
     count = g.rows(rois)
     missing = g.op("Sub", g.constant([config.post_nms_rois_inference], np.int64), count)
     rois = g.op("Concat", rois, g.constant([[0, 0, 0, 0]]), axis=0)
@@ -453,7 +457,10 @@ def build(
     rows = g.op("Concat", g.upto(count), g.op("Expand", count, missing), axis=0)
     rois, probs, deltas = (g.op("Gather", values, rows) for values in (rois, probs, deltas))
     boxes, ids, scores = _detect(g, rois, probs, deltas, "window", config)
-    columns = [boxes, *(g.op("Unsqueeze", g.op("Cast", v, to=TensorProto.FLOAT), axis1) for v in (ids, scores))]
+    columns = [
+        boxes,
+        *(g.op("Unsqueeze", g.op("Cast", v, to=TensorProto.FLOAT), axis1) for v in (ids, scores)),
+    ]
     detections = g.op("Concat", *columns, axis=1)
     pooled, order = _roi_align(g, levels[:4], boxes, shape, config.mask_pool_size)
     masks = _ordered(g, _masks(g, pooled, g.op("Gather", ids, order), config), order)
@@ -483,17 +490,23 @@ def _model(
             helper.make_tensor_value_info("detections", float32, ["found", 6]),
             helper.make_tensor_value_info("masks", float32, ["found", height, width]),
         ],
-        [_outside(name, array) if name in large else onnx.numpy_helper.from_array(array, name)
-         for name, array in g.arrays.items()],
+        [
+            _outside(name, array) if name in large else onnx.numpy_helper.from_array(array, name)
+            for name, array in g.arrays.items()
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    helper.set_model_props(model, {"mrcnn_config": config.to_json(), "mrcnn_classes": json.dumps(list(classes))})
+    helper.set_model_props(
+        model, {"mrcnn_config": config.to_json(), "mrcnn_classes": json.dumps(list(classes))}
+    )
     return model, large
 
 
 def _outside(name: str, array: NDArray) -> onnx.TensorProto:
     """Describe an array that is given when the model is opened."""
-    tensor = onnx.TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+    tensor = onnx.TensorProto(
+        name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape
+    )
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="given")
     return tensor

@@ -6,7 +6,7 @@ A file of ours holds two more attributes: the settings and the class list; its n
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from mrcnn.config import Config
 if TYPE_CHECKING:  # Keras comes with it, and whoever only reads a file does not need that
     from mrcnn.network import Network
 
+# A file's arrays by group, in the group's own order.
+Groups = Mapping[str, Sequence[NDArray[np.float32]]]
 # The layers whose shape depends on the number of classes.
 HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 

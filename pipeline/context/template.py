@@ -72,7 +72,7 @@ class TemplateContextWriter:
             ObjectContext(number, name, _tags(prompt, detection.label, seed, number, self._vocabulary))
             for number, (name, detection) in enumerate(zip(names, detections, strict=True), start=1)
         )
-        return SceneContext(_story(prompt, objects, seed), objects, "template")
+        return SceneContext(tell(prompt, objects, seed), objects, "template")
 
     async def revise(
         self,
@@ -171,7 +171,8 @@ def _grouped(words: Sequence[str]) -> list[str]:
     return tags
 
 
-def _story(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
+def tell(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
+    """Tell a plain story of a prompt and the objects with their tags."""
     chance = random.Random(f"{seed}/story")
     scene = f"“{clip(clean(prompt, 4000), 120).rstrip(' ,.;:') or 'this picture'}”"
     things = [_noun_phrase(thing) for thing in objects]

@@ -19,6 +19,7 @@ import statistics
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -48,7 +49,7 @@ PROMPTS = (
 
 async def main() -> None:
     """Ask, write down what was answered, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="How well the embedded language model writes.")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/language_model.jsonl"))
@@ -108,7 +109,7 @@ def _cpu() -> float:
     return sum(times.user + times.system for times in (own, *theirs))
 
 
-def _report(rows: list[dict], model: Path) -> None:
+def _report(rows: list[dict[str, Any]], model: Path) -> None:
     words = vocabulary()
     total = len(rows)
     tags = [

@@ -13,21 +13,19 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pipeline.errors import WriterError
 from pipeline.executors import ProcessExecutor
-
-if TYPE_CHECKING:
-    from xllamacpp import Server
 
 log = logging.getLogger(__name__)
 
 CONTEXT = 3072  # tokens: instructions, examples, 24 objects and an answer
 IDLE = 300.0  # seconds without a question after which the memory is given back
-START = 60.0  # seconds that a start may take; on a busy machine it takes ten
+START = 40.0  # seconds that a start may take; on a busy machine it takes ten
 PAUSE = 60.0  # seconds before a start that failed is tried again
 
 
@@ -90,8 +88,8 @@ class LanguageServer:
         if loop.time() < self._not_before:
             raise WriterError("the language model could not be started")
         if self._executor is None:
-            # No second try: a start that took too long once would keep a member waiting twice.
-            self._executor = ProcessExecutor(1, timeout=START, threads=1, retries=0)
+            # One retry, which is also what replaces a server that died while nobody asked it anything.
+            self._executor = ProcessExecutor(1, timeout=START, threads=1, retries=1)
         try:
             return await loop.run_in_executor(self._executor, _address, str(self._model), self.key)
         except Exception as err:  # whatever a library raises when it cannot start
@@ -115,9 +113,8 @@ def _address(model: str, key: str) -> str:
 
 
 @cache
-def _serve(model: str, key: str) -> Server:
-    import xllamacpp
-
+def _serve(model: str, key: str) -> Any:
+    xllamacpp: Any = import_module("xllamacpp")  # compiled: it tells nothing of its types
     params = xllamacpp.CommonParams()
     params.model.path = model
     params.hostnames = ["127.0.0.1"]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.context.chat import Chat, Message, closed, json_values
 from pipeline.context.template import TemplateContextWriter, phrase, said_of, tell
 from pipeline.context.vocabulary import kinds_of, looks
-from pipeline.context.words import MAX_STORY, clean, clip, key, names_of, spoken, tokens
+from pipeline.context.words import MAX_STORY, clean, clean_tags, clip, key, names_of, spoken, tokens
 from pipeline.domain import Detection, ObjectContext, SceneContext, Vocabulary
 from pipeline.errors import WriterError
 from pipeline.language_server import LanguageServer
@@ -58,7 +58,8 @@ _EXAMPLES = (
 
 # A sentence that was ended by its limit, not by its sense.
 _UNFINISHED = re.compile(
-    r"(?:[\s,'-]|\b(?:an?|the|and|or|but|to|of|with|in|on|at|for|as|by|from|that|is|was|her|his|its))[.!]", re.I
+    r"(?:[\s,'-]|\b(?:an?|the|and|or|but|to|of|with|in|on|at|for|as|by|from|that|is|was|her|his|its))[.!]",
+    re.I,
 )
 
 
@@ -144,7 +145,8 @@ class EmbeddedContextWriter:
             every = looks(said, kinds_of(detection.label, self._vocabulary))
             chance = random.Random(f"{seed}/{thing.number}/offer")
             some = chance.sample(every, min(OFFERED, len(every)))
-            offers[str(thing.number)] = {phrase(thing.name, tags): tags for tags in some}
+            cleaned = [clean_tags(tags) or thing.tags for tags in some]
+            offers[str(thing.number)] = {phrase(thing.name, tags): tags for tags in cleaned}
         schema = closed({number: {"type": "string", "enum": list(of)} for number, of in offers.items()})
 
         def read(text: str) -> tuple[tuple[ObjectContext, ...], str] | None:
@@ -266,7 +268,7 @@ def _pattern(phrases: Sequence[str]) -> str:
 
 
 def _literal(words: str) -> str:
-    """Escape what has a meaning in a pattern, and nothing else: the server drops a pattern with "\\ " whole."""
+    """Escape what has a meaning in a pattern, and no more: a pattern with "\\ " is not obeyed at all."""
     return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", words)
 
 

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m mrcnn", description="Mask R-CNN: find objects in pictures."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    data = "COCO or VIA JSON, a folder with one, or scenes:FIRST-LAST"
+    data = "COCO or VIA JSON, a folder with one or of LabelMe files, or scenes:FIRST-LAST"
 
     train = commands.add_parser("train", help="learn from labelled pictures", formatter_class=_Help)
     train.add_argument("dataset", nargs="+", help=data)

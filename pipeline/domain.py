@@ -271,6 +271,7 @@ class Step:
     error: str
     created_at: datetime
     finished_at: datetime | None
+    delivered: bool = False  # its outcome is wholly shown, or cannot be
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,8 @@ def open_dataset(path: str | Path) -> Dataset:
         "_via_img_metadata" in content or any("regions" in v for v in content.values() if isinstance(v, dict))
     ):
         return _via(path, content)
-    raise DatasetError(
-        f"{path}: neither COCO (images, annotations, categories), VIA (regions) nor LabelMe (shapes)"
-    )
+    kinds = "COCO (images, annotations, categories), VIA (regions) or LabelMe (shapes)"
+    raise DatasetError(f"{path}: not {kinds}")
 
 
 def _read(path: Path) -> Any:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from mrcnn import boxes
 from mrcnn.config import Config
@@ -94,6 +93,8 @@ def resize_image(image: NDArray[np.uint8], config: Config, rng: np.random.Genera
 def resize_masks(masks: NDArray[np.bool_], resized: Resized) -> NDArray[np.bool_]:
     """Bring masks [H, W, N] to where `resize_image` brought their picture (nearest, corners on corners)."""
     if masks.shape[-1] and resized.scale != 1:
+        from scipy import ndimage  # only training comes here, and SciPy takes half a second to import
+
         zoomed = ndimage.zoom(masks.astype(np.uint8), (resized.scale, resized.scale, 1), order=0)
         masks = np.asarray(zoomed) > 0
     if resized.crop:

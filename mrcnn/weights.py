@@ -3,18 +3,25 @@
 A file of ours holds two more attributes: the settings and the class list; its numbers may be float16.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from mrcnn.config import Config
-from mrcnn.network import Network
 
+if TYPE_CHECKING:  # Keras comes with it, and whoever only reads a file does not need that
+    from mrcnn.network import Network
+
+# A file's arrays by group, in the group's own order.
+Groups = Mapping[str, Sequence[NDArray[np.float32]]]
 # The layers whose shape depends on the number of classes.
 HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
@@ -67,31 +74,39 @@ def _groups(root: Any) -> dict[str, list[Any]]:
     return found
 
 
+def read_groups(path: str | Path) -> dict[str, list[NDArray[np.float32]]]:
+    """Return each group's arrays in the order of its `weight_names`; raises WeightsError."""
+    with _open(path) as file:
+        root: Any = file
+        with suppress(KeyError):  # a file of `model.save()`
+            root = file["model_weights"]
+        return {
+            name: [np.asarray(array, np.float32) for array in arrays]
+            for name, arrays in _groups(root).items()
+        }
+
+
 def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> None:
     """Load a file into `network`, all of it or, with WeightsError, nothing.
 
     `exclude` names groups that keep their values, such as `HEADS` for another number of classes.
     """
     problems, assignments = [], []
-    with _open(path) as file:
-        root: Any = file
-        with suppress(KeyError):  # a file of `model.save()`
-            root = file["model_weights"]
-        found = _groups(root)
-        for name, leaves in network.named_layers():
-            arrays = found.pop(name, None)
-            if name in exclude:
-                continue
-            variables = [v for leaf in leaves for v in leaf.weights]
-            if arrays is None:
-                problems.append(f"missing: {name}")
-                continue
-            have, want = [a.shape for a in arrays], [tuple(v.shape) for v in variables]
-            if have != want:
-                problems.append(f"{name}: has {have}, the network needs {want}")
-                continue
-            assignments += [(v, np.asarray(a, np.float32)) for v, a in zip(variables, arrays, strict=True)]
-        problems += [f"left over: {name}" for name in found if name not in exclude]
+    found = read_groups(path)
+    for name, leaves in network.named_layers():
+        arrays = found.pop(name, None)
+        if name in exclude:
+            continue
+        variables = [v for leaf in leaves for v in leaf.weights]
+        if arrays is None:
+            problems.append(f"missing: {name}")
+            continue
+        have, want = [a.shape for a in arrays], [tuple(v.shape) for v in variables]
+        if have != want:
+            problems.append(f"{name}: has {have}, the network needs {want}")
+            continue
+        assignments += zip(variables, arrays, strict=True)
+    problems += [f"left over: {name}" for name in found if name not in exclude]
     if problems:
         raise WeightsError(f"{path} does not fit this network:\n  " + "\n  ".join(problems))
     for variable, value in assignments:

@@ -56,9 +56,14 @@ class Settings(BaseSettings):
 
     openai_api_key: SecretStr | None = Field(default=None, description="Key of the language model's server.")
     openai_base_url: str = Field(
-        default="", description="URL of any OpenAI-compatible server; empty = OpenAI when there is a key."
+        default="",
+        description="URL of any OpenAI-compatible server; empty = OpenAI when there is a key, "
+        "else the embedded language model.",
     )
-    llm_model: str = Field(default="gpt-4.1-mini", description="Model that writes stories and tags.")
+    llm_model: str = Field(
+        default="gpt-4.1-mini",
+        description="Model of that server which writes stories and tags; `template` = no model at all.",
+    )
     llm_vision: bool = Field(
         default=False, description="Whether to send the picture with numbered outlines to the model."
     )

@@ -1,0 +1,170 @@
+"""Serve a trained network from a file, without Keras, and where ONNX Runtime does it without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcnn import boxes, images, weights
+from mrcnn.anchors import normalized_anchors
+from mrcnn.config import Config
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Window = tuple[int, int, int, int]
+# Molded image [H, W, 3], the picture's window in it (pixels) and normalised anchors [A, 4] to detections
+# [D, 6] and their soft masks [D, 28, 28], each of its own class.
+Run = Callable[
+    [NDArray[np.float32], Window, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
+]
+
+
+class Detector:
+    """Find objects in pictures, as `MaskRCNN` does, with a file that was made for it.
+
+    `classes` names the classes 1, 2, ... of the detections, without the background.
+    """
+
+    def __init__(self, config: Config, classes: Sequence[str], run: Run) -> None:
+        if len(classes) != config.num_classes - 1:
+            raise ValueError(
+                f"{len(classes)} classes, but num_classes is {config.num_classes} with the background"
+            )
+        self.config = config
+        self.classes = tuple(classes)
+        self._run = run
+        self._anchors: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        config: Config | None = None,
+        classes: Sequence[str] | None = None,
+        *,
+        threads: int | None = None,
+    ) -> Detector:
+        """Open weights (`.h5`) or an exported `.onnx` on ONNX Runtime, a frozen graph (`.pb`) on TensorFlow.
+
+        `config` and `classes` are for files of others, which hold neither, such as Matterport's weights or a
+        graph that TensorFlow 1 froze. Without `threads` there are as many as `OMP_NUM_THREADS` says, else one
+        a core. Raises ValueError for a file that is none of these or does not fit.
+        """
+        path = Path(path)
+        if threads is None:
+            given = os.environ.get("OMP_NUM_THREADS", "")
+            threads = int(given) if given.isdigit() else 0
+        kind = path.suffix.lower()
+        if kind == ".pb":
+            from mrcnn.frozen import FrozenGraph  # TensorFlow comes with it
+
+            graph = FrozenGraph(path, threads)
+            config, classes = _described(path, graph.description, config, classes)
+            return cls(config, classes, graph.bound(config))
+        if kind == ".onnx":
+            session = _session(str(path), threads)
+            config, classes = _described(path, session.get_modelmeta().custom_metadata_map, config, classes)
+            return cls(config, classes, _bound(session))
+        if config is None:
+            config, classes = weights.read_description(path)
+        names = _names(config, classes)
+        return cls(config, names, _bound(_session_of_weights(path, config, names, threads)))
+
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray]]:
+        """Find the objects in RGB pictures, each [H, W, 3] of any size.
+
+        Returns for each: `rois` int32 [N, (y1, x1, y2, x2)], `class_ids` int32 [N], `scores` float32 [N],
+        best first, and `masks` bool [H, W, N]. One picture goes after the other: on a processor, all of whose
+        cores one picture keeps busy, a batch is no faster and takes more memory.
+        """
+        return [self._detect_one(picture) for picture in pictures]
+
+    def _detect_one(self, picture: NDArray[np.uint8]) -> dict[str, NDArray]:
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            raise ValueError(f"a picture is uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}")
+        resized = images.resize_image(picture, self.config)
+        height, width = resized.image.shape[:2]
+        detections, masks = self.detect_molded(images.mold(resized.image, self.config), resized.window)
+        return images.unmold(detections, masks, picture.shape[:2], (height, width), resized.window)
+
+    def detect_molded(
+        self, molded: NDArray[np.float32], window: Window
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network on one molded image [H, W, 3] whose picture lies in `window` (pixels).
+
+        Returns detections [D, (y1, x1, y2, x2, class, score)] and their soft masks [D, 28, 28].
+        """
+        height, width = molded.shape[:2]
+        if (height, width) not in self._anchors:
+            self._anchors[height, width] = normalized_anchors(self.config, height, width)
+        return self._run(molded, window, self._anchors[height, width])
+
+
+def _described(
+    path: Path, description: dict[str, str], config: Config | None, classes: Sequence[str] | None
+) -> tuple[Config, Sequence[str]]:
+    """Return what the caller gives, else what the file holds."""
+    if config is not None:
+        return config, _names(config, classes)
+    try:
+        return Config.from_json(description["mrcnn_config"]), json.loads(description["mrcnn_classes"])
+    except KeyError:
+        raise ValueError(
+            f"{path}: holds no settings; give them: Detector.from_file(path, Config(...))"
+        ) from None
+
+
+def _names(config: Config, classes: Sequence[str] | None) -> Sequence[str]:
+    return classes if classes is not None else [f"class {i}" for i in range(1, config.num_classes)]
+
+
+# -- ONNX Runtime --------------------------------------------------------------------------------
+
+
+def _bound(session: onnxruntime.InferenceSession) -> Run:
+    def run(
+        molded: NDArray[np.float32], window: Window, anchors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        frame = boxes.normalize(np.array(window), molded.shape[:2])
+        detections, masks = session.run(None, {"image": molded[None], "anchors": anchors, "window": frame})
+        return np.asarray(detections), np.asarray(masks)
+
+    return run
+
+
+def _session_of_weights(
+    path: Path, config: Config, classes: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
+    """Write the graph in memory. Its arrays go to the session as they are, not through a file's bytes."""
+    import onnxruntime
+
+    from mrcnn import onnx_graph
+
+    model, large = onnx_graph.build(weights.read_groups(path), config, classes, inside=False)
+    given = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in large.values()]
+    return _session(model.SerializeToString(), threads, list(large), given)
+
+
+def _session(
+    model: str | bytes, threads: int, names: Sequence[str] = (), arrays: Sequence[Any] = ()
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if names:
+        options.add_external_initializers(list(names), list(arrays))
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # ONNX Runtime's errors have no common base but this
+        what = model if isinstance(model, str) else "the graph"
+        raise ValueError(f"{what}: ONNX Runtime cannot open it ({err})") from err

@@ -166,3 +166,14 @@ async def house(make_house: MakeHouse) -> House:
     made = make_house()
     await made.start()
     return made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # A bot that is stopped before it was ready: discord.py's wait for the last guild still goes on, and then
+    # finds no loop to tell of it in.
+    quiet = pytest.mark.filterwarnings(
+        "ignore:coroutine 'Client._run_event' was never awaited:RuntimeWarning"
+    )
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(quiet)

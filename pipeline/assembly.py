@@ -98,7 +98,9 @@ def make_writer(settings: Settings, vocabulary: Vocabulary | None) -> ContextWri
         model = find_model()
         if model is None:
             return TemplateContextWriter(vocabulary)
-        return EmbeddedContextWriter(LanguageServer(model), vocabulary=vocabulary)
+        return EmbeddedContextWriter(
+            LanguageServer(model), vocabulary=vocabulary, timeout=settings.llm_timeout
+        )
     return OpenAIContextWriter(
         model=settings.llm_model,
         api_key=key,

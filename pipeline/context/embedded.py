@@ -22,7 +22,6 @@ from pipeline.language_server import LanguageServer
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 60.0  # seconds for the looks, and again for the story; on one free core each takes two
 MAX_TOKENS = 400
 # Less, and it says the same sentence for ever; more, and it no longer names the things it was given.
 OPTIONS = {"repeat_penalty": 1.1}
@@ -67,11 +66,15 @@ class EmbeddedContextWriter:
     """Write with a small model on our own server; where it fails, with the template, and say so in `source`.
 
     It first chooses a look for each object, out of those that a class can have, and then tells of these.
-    What a reply means is read without it: it would guess. Closes the server in `aclose`.
+    What a reply means is read without it: it would guess. `timeout` is in seconds for an answer as a whole,
+    without the start of the server. Closes the server in `aclose`.
     """
 
-    def __init__(self, server: LanguageServer, *, vocabulary: Vocabulary | None = None) -> None:
+    def __init__(
+        self, server: LanguageServer, *, vocabulary: Vocabulary | None = None, timeout: float = 60
+    ) -> None:
         self._server = server
+        self._timeout = timeout
         self._vocabulary = vocabulary
         self._template = TemplateContextWriter(vocabulary)
         self._chat: Chat | None = None
@@ -87,6 +90,8 @@ class EmbeddedContextWriter:
             try:
                 async with self._server.running() as url:
                     scene = await self._write(url, prompt, detections, draft, seed)
+                if scene.source == self._server.name:
+                    return scene
                 async with self._server.running() as now:
                     if now == url:
                         return scene
@@ -108,8 +113,16 @@ class EmbeddedContextWriter:
     async def _write(
         self, url: str, prompt: str, detections: Sequence[Detection], draft: SceneContext, seed: int
     ) -> SceneContext:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._ask(await self._at(url), prompt, detections, draft, seed)
+        except TimeoutError as err:
+            raise WriterError("the language model did not answer", retryable=True) from err
+
+    async def _ask(
+        self, chat: Chat, prompt: str, detections: Sequence[Detection], draft: SceneContext, seed: int
+    ) -> SceneContext:
         """Ask for the looks, then for the story of them; whatever fails is the draft's."""
-        chat = await self._at(url)
         shown = clip(clean(prompt, 4000), PROMPT) or "a picture"
         messages = _opening(shown, [thing.name for thing in draft.objects])
         objects, lacking = draft.objects, list[str]()
@@ -188,7 +201,7 @@ class EmbeddedContextWriter:
                 model=self._server.name,
                 api_key=self._server.key,
                 base_url=url,
-                timeout=TIMEOUT,
+                timeout=self._timeout,
                 retries=0,
                 max_tokens=MAX_TOKENS,
                 options=OPTIONS,

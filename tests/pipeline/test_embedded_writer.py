@@ -177,6 +177,14 @@ async def test_a_server_that_dies_in_the_middle_is_asked_once_more(
     await writer.aclose()
 
 
+async def test_a_server_that_hangs_is_the_template(server: LoopbackOpenAI) -> None:
+    writer = EmbeddedContextWriter(LoopbackServer([server.url]), timeout=0.5)  # type: ignore[arg-type]
+    server.answers.append(Answer(b"", hang=True))
+    scene = await describe(writer)
+    assert scene.source == "template (the language model did not answer)"
+    await writer.aclose()
+
+
 async def test_without_a_vocabulary_and_with_strange_classes(server: LoopbackOpenAI) -> None:
     writer = EmbeddedContextWriter(LoopbackServer([server.url]))  # type: ignore[arg-type]
     labels = ["猫", "traffic light (old)", "x" * 300, "a|b.*", "@everyone", ""]

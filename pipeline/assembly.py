@@ -58,7 +58,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                 params=PaintParams(
                     strength=settings.strength,
                     steps=settings.steps,
-                    guidance=settings.guidance,
+                    guidance=generator.info.guidance if settings.guidance is None else settings.guidance,
                     grow=settings.mask_grow,
                     blur=settings.mask_blur,
                     padding=settings.mask_padding,

@@ -180,6 +180,7 @@ class GeneratorInfo:
     multiple: int  # sides must be multiples of this
     min_side: int
     max_side: int
+    guidance: float = 5.0  # what suits the model where nobody says otherwise
     vocabulary: Vocabulary | None = None  # None: it reads whatever it is told
 
 

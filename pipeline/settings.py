@@ -102,8 +102,9 @@ class Settings(BaseSettings):
     )
 
     steps: Annotated[int, Field(ge=1, le=150)] = Field(default=20, description="Sampling steps.")
-    guidance: Annotated[float, Field(ge=0, le=30)] = Field(
-        default=5.0, description="How closely the prompt is followed (CFG scale)."
+    guidance: Annotated[float, Field(ge=0, le=30)] | None = Field(
+        default=None,
+        description="How closely the prompt is followed (CFG scale); empty = what suits the backend.",
     )
     strength: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.85, description="How far a repainted object may leave what was there (denoising strength)."

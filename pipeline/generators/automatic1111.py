@@ -119,6 +119,7 @@ class Automatic1111:
             multiple=_CELL,
             min_side=_MIN_SIDE,
             max_side=_MAX_SIDE,
+            guidance=7.0,
         )
         # Forge has mixed up masked requests that ran at the same time, and progress and interrupt name
         # no request: they mean whatever is running. So one at a time.

@@ -52,6 +52,7 @@ class Embedded:
             multiple=8,
             min_side=64,
             max_side=2048,
+            guidance=2.5,  # more flattens its pictures
             vocabulary=vocabulary(),
         )
         self._executor = executor

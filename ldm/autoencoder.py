@@ -1,13 +1,16 @@
 """The autoencoder: pictures to latents an eighth their size, and back. Plain functions build Keras models."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
 from .config import FACTOR, AutoencoderConfig
+from .files import WeightsError, assign, read_arrays
 
 
 def build_encoder(config: AutoencoderConfig, *, dtype: str = "float32") -> keras.Model:
@@ -52,8 +55,6 @@ class DepthToSpace(layers.Layer):
     """Spread groups of four channels over 2 x 2 pixels."""
 
     def call(self, x: Any) -> Any:
-        import tensorflow as tf
-
         return tf.nn.depth_to_space(x, 2)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -69,6 +70,26 @@ def to_signed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Scale -1..1 to uint8 pixels, any shape; out-of-range values are clipped."""
     return np.clip(np.rint((images + np.float32(1)) * np.float32(127.5)), 0, 255).astype(np.uint8)
+
+
+def load_autoencoder(path: Path) -> tuple[keras.Model, keras.Model]:
+    """Load encoder and decoder from an autoencoder's file or a whole model's; WeightsError for misfits."""
+    arrays, header = read_arrays(path)
+    values = header.get("config") or header.get("autoencoder")
+    if values is None:
+        raise WeightsError(f"{path} holds no autoencoder")
+    config = AutoencoderConfig(values["latent_channels"], tuple(values["channels"]), tuple(values["blocks"]))
+    models = build_encoder(config), build_decoder(config)
+    assign(models, {name: value for name, value in arrays.items() if not name.startswith("denoiser/")})
+    return models
+
+
+def reconstruct(encoder: keras.Model, decoder: keras.Model, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Encode and decode pictures uint8 [N, H, W, 3], four at a time: what the model at best can paint."""
+    encode = tf.function(lambda x: encoder(x, training=False), jit_compile=False)
+    decode = tf.function(lambda z: decoder(z, training=False), jit_compile=False)
+    signed = (to_signed(pictures[start : start + 4]) for start in range(0, len(pictures), 4))
+    return to_pixels(np.concatenate([decode(encode(tf.constant(part))).numpy() for part in signed]))
 
 
 def check_size(height: int, width: int) -> None:

@@ -94,7 +94,8 @@ def draw_inpaint(seed: int, height: int, width: int, *, recolour: float = 0.55) 
     position = before.ids.index(thing)
     shape = before.masks[position]
     if rng.random() < 0.12:
-        shape = before.masks[np.array([name == label for name in before.labels])].any(0)
+        twins = [i for i, name in enumerate(before.labels) if name == label]
+        shape = np.logical_or.reduce(before.masks[twins])
     mask = _loosen(shape, rng)
     image = np.where(mask[..., None], after.image, before.image)
     known = np.where(mask[..., None], np.uint8(GREY), before.image)

@@ -152,7 +152,7 @@ class TimeFeatures(layers.Layer):
 
     def call(self, time: Any) -> Any:
         rates: Any = ops.exp(ops.linspace(0.0, float(np.log(1000.0)), SINES))
-        angles: Any = ops.cast(time, "float32")[:, None] * rates[None]
+        angles: Any = ops.expand_dims(ops.cast(time, "float32"), 1) * rates[None]
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], -1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -181,7 +181,9 @@ class _Net:
         # The extra token gives attention a place to rest when a prompt is empty.
         features: Any = ops.concatenate([nothing, x], 1)
         present: Any = ops.concatenate([ops.ones_like(there[:, :1]), there], 1)
-        pooled: Any = ops.sum(x * there[..., None], 1) / (1.0 + ops.sum(there, 1, keepdims=True)) ** 0.5
+        pooled: Any = ops.sum(x * there[..., None], 1) / ops.sqrt(
+            ops.add(1.0, ops.sum(there, 1, keepdims=True))
+        )
         return features, (present - 1.0) * 1e4, pooled
 
     def time(self, time: Any, pooled: Any) -> Any:

@@ -13,9 +13,10 @@ from skimage.color import rgb2lab
 import scenes
 from scenes.palette import NOUNS, TIMES
 
+from .autoencoder import reconstruct
 from .data import HELD_OUT, Example, draw_inpaint
 from .model import LatentDiffusion
-from .train_autoencoder import held_out_pictures, psnr, reconstruct
+from .train_autoencoder import held_out_pictures, psnr
 
 _GARMENTS = ("dress", "jacket", "shirt")
 

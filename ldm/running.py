@@ -83,9 +83,13 @@ class Trainer:
             return False
         arrays, header = read_arrays(path)
         groups = self._groups()
-        names = {f"{group}/{index:04d}" for group, values in groups.items() for index in range(len(values))}
-        if names != set(arrays):
-            raise ValueError(f"{path} is of another model: {len(arrays)} arrays, {len(names)} wanted")
+        shapes = {
+            f"{group}/{i:04d}": tuple(v.shape)
+            for group, values in groups.items()
+            for i, v in enumerate(values)
+        }
+        if shapes != {name: value.shape for name, value in arrays.items()}:
+            raise ValueError(f"{path} is of another model: {len(arrays)} arrays, {len(shapes)} wanted")
         for group, values in groups.items():
             for index, variable in enumerate(values):
                 variable.assign(arrays[f"{group}/{index:04d}"])

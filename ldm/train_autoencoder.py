@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from .autoencoder import build_decoder, build_encoder, to_pixels, to_signed
+from .autoencoder import build_decoder, build_encoder, reconstruct, to_signed
 from .config import AutoencoderConfig
 from .data import HELD_OUT, KINDS, draw_inpaint, draw_scene, shards
 from .files import assign, gather, read_arrays, write_arrays
@@ -108,12 +108,6 @@ def held_out_pictures(count: int) -> NDArray[np.uint8]:
     return np.stack(
         whole + [draw_inpaint(HELD_OUT + 10_000 + i, 192, 192).image for i in range(count - half)]
     )
-
-
-def reconstruct(encoder: Any, decoder: Any, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Encode and decode uint8 [N, H, W, 3], four at a time."""
-    parts = [decoder(encoder(to_signed(pictures[i : i + 4]))).numpy() for i in range(0, len(pictures), 4)]
-    return to_pixels(np.concatenate(parts))
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

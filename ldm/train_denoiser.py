@@ -1,6 +1,7 @@
 """Train the denoiser on cached latents."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,7 +240,7 @@ def _encode_shard(shard: Shard, kind: Kind, path: Path, encode: Any, model: Late
     if kind.inpaint:
         arrays["known"] = latents(shard.known())
         arrays["mask"] = np.stack([cell_mask(mask, FACTOR) for mask in shard.masks()]).astype(np.float16)
-    part = path.with_name(f".{path.name}.part.npz")
+    part = path.with_name(f".{path.name}.{os.getpid()}.npz")
     np.savez(part, **arrays)
     part.replace(path)
 

@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {
     "rpn_conv_size": 64,
     "mask_conv_size": 64,
     "rpn_anchor_scales": (12, 24, 48, 96, 192),
-    "image_min_dim": 0,
+    "image_min_dim": 320,
     "image_max_dim": 320,
     "images_per_gpu": 4,
     "train_bn": True,
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m mrcnn", description="Mask R-CNN: find objects in pictures."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    data = "COCO or VIA JSON, a folder with one, or scenes:FIRST-LAST"
+    data = "COCO or VIA JSON, a folder with one or of LabelMe files, or scenes:FIRST-LAST"
 
     train = commands.add_parser("train", help="learn from labelled pictures", formatter_class=_Help)
     train.add_argument("dataset", nargs="+", help=data)
@@ -106,7 +106,7 @@ def _train(args: argparse.Namespace) -> None:
         settings["images_per_gpu"] = args.batch
     if args.size:
         settings["image_max_dim"] = args.size
-        settings["image_min_dim"] = min(settings.get("image_min_dim", 800), args.size)
+        settings["image_min_dim"] = args.size if args.backbone == "small" else min(800, args.size)
     config = Config(num_classes=len(dataset.classes) + 1, **settings)
     schedule = Schedule(
         steps=args.steps,

@@ -19,7 +19,8 @@ from mrcnn import boxes, images, losses, weights
 from mrcnn.anchors import normalized_anchors, pixel_anchors
 from mrcnn.augment import augment
 from mrcnn.config import Config
-from mrcnn.data import Dataset, DatasetError, Example, open_dataset
+from mrcnn.data import Dataset, DatasetError, Example
+from mrcnn.formats import open_dataset
 from mrcnn.layers import Maker
 from mrcnn.network import Network, build
 from mrcnn.proposals import propose
@@ -175,7 +176,7 @@ class Trainer:
         self.optimizer.build(self.variables)
         self.step = 0
         self._anchors = tf.constant(normalized_anchors(config, config.image_max_dim, config.image_max_dim))
-        self._graph = tf.function(self._update)
+        self._graph = tf.function(self._update, autograph=False)
 
     def train_step(self, batch: Batch, rois: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Take one step; return the five losses in the order of `LOSSES`.

@@ -7,18 +7,20 @@ from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from pipeline.context import OpenAIContextWriter, TemplateContextWriter
-from pipeline.domain import ContextWriter, ImageGenerator, PaintParams
+from pipeline.context import EmbeddedContextWriter, OpenAIContextWriter, TemplateContextWriter
+from pipeline.domain import ContextWriter, ImageGenerator, PaintParams, Vocabulary
 from pipeline.engine import EngineOptions, Pipeline
 from pipeline.errors import ConfigurationError
 from pipeline.executors import make_executor
 from pipeline.generators.automatic1111 import Automatic1111
 from pipeline.generators.embedded import Embedded
+from pipeline.language_server import LanguageServer, find_model
 from pipeline.segmentation import MaskRCNNSegmenter, SegmentParams
 from pipeline.settings import ROOT, Settings
 from pipeline.store import Store
 
 EMBEDDED_WEIGHTS = "weights/ldm.npz"
+TEMPLATE = "template"  # LLM_MODEL for no model at all
 
 
 @asynccontextmanager
@@ -32,8 +34,9 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             settings.executor_url, timeout=settings.worker_timeout, threads=settings.worker_threads
         )
         stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        generator = _generator(settings, executor)
         pipeline = Pipeline(
-            generator=_generator(settings, executor),
+            generator=generator,
             segmenter=MaskRCNNSegmenter(
                 executor,
                 settings.segmenters,
@@ -44,9 +47,10 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                     max_area=settings.max_area,
                     max_objects=settings.max_objects,
                     instances=settings.instances,
+                    engine=settings.segmenter_engine,
                 ),
             ),
-            writer=_writer(settings),
+            writer=make_writer(settings, generator.info.vocabulary),
             store=Store(settings.database_url),
             options=EngineOptions(
                 width=settings.picture_width,
@@ -86,16 +90,25 @@ def _generator(settings: Settings, executor: Executor) -> ImageGenerator:
     )
 
 
-def _writer(settings: Settings) -> ContextWriter:
+def make_writer(settings: Settings, vocabulary: Vocabulary | None) -> ContextWriter:
+    """Make what writes the notes: a server's model, the embedded one, or where there is none the template."""
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    if settings.llm_model == TEMPLATE:
+        return TemplateContextWriter(vocabulary)
     if not key and not settings.openai_base_url:
-        return TemplateContextWriter()
+        model = find_model()
+        if model is None:
+            return TemplateContextWriter(vocabulary)
+        return EmbeddedContextWriter(
+            LanguageServer(model), vocabulary=vocabulary, timeout=settings.llm_timeout
+        )
     return OpenAIContextWriter(
         model=settings.llm_model,
         api_key=key,
         base_url=settings.openai_base_url,
         timeout=settings.llm_timeout,
         vision=settings.llm_vision,
+        vocabulary=vocabulary,
     )
 
 

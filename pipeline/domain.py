@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -161,6 +161,14 @@ class GeneratedImage:
     notes: tuple[str, ...] = ()  # what a member should know: another sampler used, words ignored
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """The words that a picture model knows, if it knows only some."""
+
+    looks: Mapping[str, Mapping[str, tuple[str, ...]]]  # by class, by kind ("colour"): one word of each kind
+    aliases: Mapping[str, str]  # what other words are taken for, in small letters
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorInfo:
     """What a picture backend can do, known without asking it."""
@@ -172,6 +180,7 @@ class GeneratorInfo:
     multiple: int  # sides must be multiples of this
     min_side: int
     max_side: int
+    vocabulary: Vocabulary | None = None  # None: it reads whatever it is told
 
 
 ProgressCallback = Callable[[float, bytes | None], None]  # share done 0..1, preview (PNG, JPEG or WebP)
@@ -262,6 +271,7 @@ class Step:
     error: str
     created_at: datetime
     finished_at: datetime | None
+    delivered: bool = False  # its outcome is wholly shown, or cannot be
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pipeline.domain import (
     Detection,
     Event,
     GenerationRequest,
+    GeneratorInfo,
     ImageGenerator,
     InpaintRequest,
     ObjectContext,
@@ -77,6 +78,11 @@ class Pipeline:
         self._generator = generator
         self._segmenter = segmenter
         self._writer = writer
+
+    @property
+    def info(self) -> GeneratorInfo:
+        """What the picture backend can do: a client tells members the sizes that are possible."""
+        return self._generator.info
 
     async def aclose(self) -> None:
         """Close the collaborators and the store."""

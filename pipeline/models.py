@@ -133,3 +133,12 @@ class PostRow(Base):
     part: Mapped[str] = mapped_column(String(32), primary_key=True)
     place: Mapped[str] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(String(64), default="", index=True)
+
+
+class KeptRow(Base):
+    """A short text that a client keeps for its next start, such as what it last registered elsewhere."""
+
+    __tablename__ = "kept"
+
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)

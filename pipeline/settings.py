@@ -56,9 +56,14 @@ class Settings(BaseSettings):
 
     openai_api_key: SecretStr | None = Field(default=None, description="Key of the language model's server.")
     openai_base_url: str = Field(
-        default="", description="URL of any OpenAI-compatible server; empty = OpenAI when there is a key."
+        default="",
+        description="URL of any OpenAI-compatible server; empty = OpenAI when there is a key, "
+        "else the embedded language model.",
     )
-    llm_model: str = Field(default="gpt-4.1-mini", description="Model that writes stories and tags.")
+    llm_model: str = Field(
+        default="gpt-4.1-mini",
+        description="Model of that server which writes stories and tags; `template` = no model at all.",
+    )
     llm_vision: bool = Field(
         default=False, description="Whether to send the picture with numbered outlines to the model."
     )
@@ -69,6 +74,11 @@ class Settings(BaseSettings):
     segmenters: Annotated[dict[int, str], NoDecode] = Field(
         default={0: "weights/surface.h5", 1: "weights/detail.h5"},
         description="Mask R-CNN weights for each depth, `0:file,1:file`; the deepest serves all deeper ones.",
+    )
+    segmenter_engine: Literal["onnx", "tensorflow"] = Field(
+        default="onnx",
+        description="What runs Mask R-CNN weights: ONNX Runtime starts and answers sooner and holds less, "
+        "TensorFlow can use a GPU.",
     )
     executor_url: str = Field(
         default="process:1", description="Where models run: `process:N`, N worker processes of this machine."

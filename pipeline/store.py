@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
+import inspect
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -33,9 +36,10 @@ from pipeline.domain import (
     StepState,
 )
 from pipeline.errors import InvalidRequest, NotFound
-from pipeline.models import ObjectRow, PictureRow, PostRow, SessionRow, StepRow
+from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, StepRow
 
 Row = TypeVar("Row")
+Kind = TypeVar("Kind")
 
 
 def derive_seed(*parts: object) -> int:
@@ -57,6 +61,35 @@ def png_to_mask(data: bytes) -> Mask:
         return np.asarray(image.convert("1"), dtype=np.bool_).copy()
 
 
+def _uninterrupted(kind: type[Kind]) -> type[Kind]:
+    """Make every public coroutine of a class end before its caller's cancellation goes on.
+
+    A transaction that is cancelled in the middle may never give SQLite's write lock back: the driver's
+    thread takes it after the one who asked has gone. Everything after it would wait and fail.
+    """
+
+    def wrap(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        @functools.wraps(method)
+        async def whole(*args: Any, **kwargs: Any) -> Any:
+            task = asyncio.ensure_future(method(*args, **kwargs))
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if not task.done():
+                    await asyncio.wait([task])
+                if not task.cancelled():
+                    task.exception()  # looked at, so that asyncio does not warn of it
+                raise
+
+        return whole
+
+    for name, method in list(vars(kind).items()):
+        if not name.startswith("_") and inspect.iscoroutinefunction(method):
+            setattr(kind, name, wrap(method))
+    return kind
+
+
+@_uninterrupted
 class Store:
     """Sessions, steps, pictures, objects and posts in a database; every method is one transaction.
 
@@ -200,6 +233,20 @@ class Store:
         async with self._sessions() as db:
             return [_session(row) for row in await db.scalars(query)]
 
+    async def recent_sessions(self, client: str, *, since: datetime, limit: int) -> list[Session]:
+        """List the shown sessions in which something was asked for since a time, the latest first."""
+        latest = func.max(StepRow.id)
+        query = (
+            select(SessionRow)
+            .join(StepRow, StepRow.session_id == SessionRow.id)
+            .where(SessionRow.client == client, SessionRow.place != "", StepRow.created_at >= since)
+            .group_by(SessionRow.id)
+            .order_by(latest.desc())
+            .limit(limit)
+        )
+        async with self._sessions() as db:
+            return [_session(row) for row in await db.scalars(query)]
+
     async def session_at(self, place: str) -> Session | None:
         async with self._sessions() as db:
             row = await db.scalar(select(SessionRow).where(SessionRow.place == place).limit(1))
@@ -270,6 +317,12 @@ class Store:
                 select(StepRow).where(StepRow.session_id == session_id).order_by(StepRow.id)
             )
             return [_step(row) for row in rows]
+
+    async def count_origins(self, prefix: str) -> int:
+        """Count the steps whose `origin` begins with `prefix`."""
+        query = select(func.count()).where(StepRow.origin.startswith(prefix, autoescape=True))
+        async with self._sessions() as db:
+            return int(await db.scalar(query) or 0)
 
     async def claim(self, client: str) -> Step | None:
         """Take the oldest queued step of a client whose parent is done, and mark it running."""
@@ -470,6 +523,17 @@ class Store:
                 .values(message=message)
             )
 
+    async def remove_post(self, step_id: int, part: str) -> None:
+        """Forget a part that is shown no longer."""
+        async with self._transaction() as db:
+            await db.execute(delete(PostRow).where(PostRow.step_id == step_id, PostRow.part == part))
+
+    async def post_of_message(self, message: str) -> Post | None:
+        """Find the part of a step that a message shows."""
+        async with self._sessions() as db:
+            row = await db.scalar(select(PostRow).where(PostRow.message == message).limit(1))
+            return Post(row.step_id, row.part, row.place, row.message) if row else None
+
     async def step_of_message(self, message: str) -> Step | None:
         """Find the step that a message shows a part of."""
         async with self._sessions() as db:
@@ -496,9 +560,31 @@ class Store:
             )
             return [_step(row) for row in rows]
 
-    async def set_delivered(self, step_id: int) -> None:
+    async def set_delivered(self, step_id: int, *, attempt: int) -> None:
+        """Note that the outcome of an attempt is wholly shown; nothing if it is being tried again by now."""
         async with self._transaction() as db:
-            await db.execute(update(StepRow).where(StepRow.id == step_id).values(delivered=True))
+            await db.execute(
+                update(StepRow)
+                .where(StepRow.id == step_id, StepRow.attempt == attempt)
+                .values(delivered=True)
+            )
+
+    # -- what a client keeps ----------------------------------------------------------------------
+
+    async def recall(self, key: str) -> str:
+        """Read what was kept under a key, "" when nothing was."""
+        async with self._sessions() as db:
+            row = await db.get(KeptRow, key)
+            return row.value if row else ""
+
+    async def keep(self, key: str, value: str) -> None:
+        """Keep a short text under a key, in place of what was there."""
+        async with self._transaction() as db:
+            row = await db.get(KeptRow, key)
+            if row is None:
+                db.add(KeptRow(key=key, value=value))
+            else:
+                row.value = value
 
 
 def migrate(url: str) -> None:
@@ -601,6 +687,7 @@ def _step(row: StepRow) -> Step:
         error=row.error,
         created_at=row.created_at,
         finished_at=row.finished_at,
+        delivered=row.delivered,
     )
 
 

@@ -381,6 +381,8 @@ class Playground:
         except web.HTTPException as error:
             self.unknown_routes.append(f"{request.method} {path}")
             response = context.refuse(ApiError(error.status, 0, f"{error.status}: {error.reason}"))
+        except ConnectionError:
+            raise  # who asked is gone, perhaps killed in mid-sentence: nobody's bug
         except Exception as error:
             # discord.py would retry a 500 in silence: keep it, so that nobody looks for the bug in the bot.
             trace = "".join(traceback.format_exception(error))

@@ -26,7 +26,7 @@ from pipeline.domain import (
 from pipeline.errors import NotUnderstood
 
 # What becomes of one call: an error to raise, or something to wait for; None = it simply succeeds.
-Turn = Exception | Callable[[], Awaitable[None]] | None
+Turn = Exception | Callable[[], Awaitable[object]] | None
 
 INFO = GeneratorInfo("fake", 64, 96, 96, 8, 32, 1024)
 

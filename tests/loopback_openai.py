@@ -86,6 +86,7 @@ class LoopbackOpenAI:
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()
         self.unsupported: set[str] = set()  # request fields that this model refuses
+        self.extensions: set[str] = set()  # fields of requests and schemas that only this server knows
         self.requests: list[dict[str, Any]] = []  # those that were as the real API wants them
         self.refused: list[str] = []  # why others were not
         self.asked = asyncio.Event()  # set by every request that is good
@@ -109,7 +110,7 @@ class LoopbackOpenAI:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ")
             return await _send(request, fails(401, f"Incorrect API key provided: {given}."))
         try:
-            body = check(await request.read(), self.unsupported)
+            body = check(await request.read(), self.unsupported, self.extensions)
         except Wrong as err:
             self.refused.append(str(err))
             return await _send(request, fails(400, str(err), param=err.param))
@@ -141,7 +142,7 @@ async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
 # -- what the real API checks --------------------------------------------------------------------
 
 
-def check(body: bytes, unsupported: set[str]) -> dict[str, Any]:
+def check(body: bytes, unsupported: set[str], extensions: set[str]) -> dict[str, Any]:
     """Read a request as the real API does; raise Wrong for what it would refuse."""
     try:
         request = json.loads(body)
@@ -150,7 +151,7 @@ def check(body: bytes, unsupported: set[str]) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise Wrong("The body must be an object.")
     for name in request:
-        if name not in KNOWN:
+        if name not in KNOWN | extensions:
             raise Wrong(f"Unrecognized request argument supplied: {name}", name)
         if name in unsupported:
             raise Wrong(f"Unsupported parameter: '{name}' is not supported with this model.", name)
@@ -165,7 +166,7 @@ def check(body: bytes, unsupported: set[str]) -> dict[str, Any]:
     _check_number(request, "seed", -(2**63), 2**63 - 1, int)
     _check_number(request, "max_completion_tokens", 1, 128_000, int)
     if (wanted := request.get("response_format")) is not None:
-        _check_format(wanted)
+        _check_format(wanted, extensions)
     return request
 
 
@@ -199,7 +200,7 @@ def _check_message(message: object, where: str) -> None:
             raise Wrong("The image data you provided does not represent a valid image.", where) from err
 
 
-def _check_format(wanted: dict[str, Any]) -> None:
+def _check_format(wanted: dict[str, Any], extensions: set[str]) -> None:
     if wanted.get("type") in ("text", "json_object"):
         return
     if wanted.get("type") != "json_schema":
@@ -210,7 +211,8 @@ def _check_format(wanted: dict[str, Any]) -> None:
     if schema.get("strict"):
         if schema.get("schema", {}).get("type") != "object":
             raise Wrong("schema must be a JSON Schema of 'type: \"object\"'", "response_format")
-        _check_schema(schema["schema"], ())
+        root = {word: value for word, value in schema["schema"].items() if word not in extensions}
+        _check_schema(root, ())
 
 
 def _check_schema(schema: dict[str, Any], path: tuple[str, ...]) -> None:
@@ -225,6 +227,10 @@ def _check_schema(schema: dict[str, Any], path: tuple[str, ...]) -> None:
         raise wrong(f"{sorted(odd)} is not permitted.")
     if "enum" in schema and not schema["enum"]:
         raise wrong("enum value must have at least one item.")
+    if "anyOf" in schema:
+        for index, inner in enumerate(schema["anyOf"]):
+            _check_schema(inner, (*path, "anyOf", str(index)))
+        return
     kind = schema.get("type")
     if kind == "object":
         properties = schema.get("properties", {})
@@ -248,7 +254,26 @@ def obey(request: dict[str, Any]) -> Answer:
     answer: dict[str, object] = {}
     if "story" in wanted:
         answer["story"] = "A quiet street waits for the rain. Everything in it has a colour of its own."
+        if "pattern" in wanted["story"]:
+            answer["story"] = _told(request["messages"][-1]["content"])
     if "objects" in wanted:
-        numbers = wanted["objects"]["items"]["properties"]["id"]["enum"]
-        answer["objects"] = [{"id": number, "tags": ["teal", f"number {number}"]} for number in numbers]
+        items = wanted["objects"]["items"]
+        for entry in items.get("anyOf", [items]):
+            tag = entry["properties"]["tags"]["items"]
+            for number in entry["properties"]["id"]["enum"]:
+                tags = [tag["enum"][0], tag["enum"][-1]] if "enum" in tag else ["teal", f"number {number}"]
+                answer.setdefault("objects", []).append({"id": number, "tags": tags})  # type: ignore[attr-defined]
+    for name, schema in wanted.items():
+        if name not in answer:
+            answer[name] = schema["enum"][0]
     return says(json.dumps(answer))
+
+
+def _told(question: str) -> str:
+    """Tell two sentences that begin with the first two things which are asked for."""
+    things = [*question.rstrip(".").partition(" with the ")[2].split(", the "), "", ""]
+    first, second = things[0] or "Somewhere", things[1] or things[0] or "Everywhere"
+    starts = [
+        f"The {thing}" if thing[0].islower() or thing in question else thing for thing in (first, second)
+    ]
+    return f"{starts[0]} waits for the rain to come. {starts[1]} has seen it all before."

@@ -6,13 +6,11 @@ import random
 from collections.abc import Sequence
 
 from pipeline.context.replies import edit, read_addressed
+from pipeline.context.vocabulary import decided, fitted, kinds_of
 from pipeline.context.words import (
     COLOURS,
     DESCRIPTORS,
     MAX_STORY,
-    PALETTE,
-    PATTERN_PALETTE,
-    PATTERNS,
     SHADES,
     TIMES,
     WEATHERS,
@@ -26,20 +24,12 @@ from pipeline.context.words import (
     tokens,
     word_set,
 )
-from pipeline.domain import Detection, ObjectContext, SceneContext
+from pipeline.domain import Detection, ObjectContext, SceneContext, Vocabulary
 
-# A list of lists a class: one word of each becomes a tag, unless the prompt already says one of its kind.
-_ANYTHING = (PALETTE, PATTERN_PALETTE)
-_CHOICES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "sky": (("dawn", "day", "sunset", "night"), ("clear", "cloudy", "starry")),
-    "bodyofwater": (("blue", "green", "purple", "pink", "grey"), ("calm", "rippling")),
-    "lightsource": (("yellow", "orange", "white", "pink", "blue"), ("glowing",)),
-    "brightwindow": (("yellow", "orange", "white", "pink", "blue"), ("glowing",)),
-    "building": (PALETTE, ("plain", "plain", "striped", "brick")),
-    "residentialcomplex": (PALETTE, ("plain", "plain", "striped", "brick")),
-    "car": (PALETTE, ("plain", "plain", "striped", "dotted")),
-}
-_TOGETHER = {"dawn": "clear cloudy", "day": "clear cloudy", "sunset": "clear cloudy", "night": "clear starry"}
+# The weather that goes with a sky's light; a light of another colour is a day's.
+_DAY = ("clear", "cloudy")
+_TOGETHER = dict.fromkeys((*TIMES, *COLOURS), _DAY) | {"night": ("clear", "starry")}
+
 
 # Words before which a description of something else ends.
 _STOPS = word_set(
@@ -66,17 +56,23 @@ _CLOSINGS = (
 
 
 class TemplateContextWriter:
-    """Write a plain story and plain tags; what the prompt says of an object holds."""
+    """Write a plain story and plain tags; what the prompt says of an object holds.
+
+    With a `vocabulary` tags are words that the picture model knows.
+    """
+
+    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
+        self._vocabulary = vocabulary
 
     async def describe(
         self, prompt: str, detections: Sequence[Detection], *, picture: bytes = b"", seed: int
     ) -> SceneContext:
         names = spoken_names(detections)
         objects = tuple(
-            ObjectContext(number, name, _tags(prompt, detection.label, seed, number))
+            ObjectContext(number, name, _tags(prompt, detection.label, seed, number, self._vocabulary))
             for number, (name, detection) in enumerate(zip(names, detections, strict=True), start=1)
         )
-        return SceneContext(_story(prompt, objects, seed), objects, "template")
+        return SceneContext(tell(prompt, objects, seed), objects, "template")
 
     async def revise(
         self,
@@ -93,20 +89,22 @@ class TemplateContextWriter:
         return None
 
 
-def _tags(prompt: str, label: str, seed: int, number: int) -> tuple[str, ...]:
+def said_of(label: str, prompt: str, vocabulary: Vocabulary | None) -> tuple[str, ...]:
+    """Find the tags that a prompt gives an object itself: "red" and "leather" for a "red leather jacket"."""
+    return fitted(_bound(prompt, spoken(label)), label, vocabulary)
+
+
+def _tags(prompt: str, label: str, seed: int, number: int, vocabulary: Vocabulary | None) -> tuple[str, ...]:
     noun = spoken(label)
-    said = _bound(prompt, noun)
-    words = {word for tag in said for word in tag.casefold().split()}
+    said = said_of(label, prompt, vocabulary)
     # Shoes are worn in pairs; of everything else each has its own look.
     chance = random.Random(f"{seed}/{0 if noun == 'shoe' else number}/{label}")
     chosen: list[str] = []
-    for choices in _CHOICES.get(key(noun), _ANYTHING):
+    for kind in kinds_of(label, vocabulary).values():
         # The dice are thrown even if the prompt decides: one word more does not change the other tags.
-        choice = chance.choice(choices)
-        kind = next((kind for kind in (COLOURS, PATTERNS, TIMES, WEATHERS) if choice in kind), frozenset())
-        if kind.isdisjoint(words):
+        choice = chance.choice(kind)
+        if not decided(kind, said):
             chosen.append(choice)
-            words.add(choice)
     if key(noun) == "sky":
         chosen = _agree(said, chosen, chance)
     return clean_tags([*said, *chosen])
@@ -114,8 +112,10 @@ def _tags(prompt: str, label: str, seed: int, number: int) -> tuple[str, ...]:
 
 def _agree(said: Sequence[str], chosen: list[str], chance: random.Random) -> list[str]:
     """Keep stars out of the daylight, unless the prompt wants them there."""
-    time = next((tag for tag in (*said, *chosen) if tag in _TOGETHER), "")
-    fitting = _TOGETHER.get(time, "").split()
+    if "starry" in said:
+        return ["night" if tag in _TOGETHER else tag for tag in chosen]
+    light = next((tag for tag in (*said, *chosen) if tag in _TOGETHER), "")
+    fitting = _TOGETHER.get(light, ())
     return [
         chance.choice(fitting) if tag in WEATHERS and fitting and tag not in fitting else tag
         for tag in chosen
@@ -171,7 +171,8 @@ def _grouped(words: Sequence[str]) -> list[str]:
     return tags
 
 
-def _story(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
+def tell(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
+    """Tell a plain story of a prompt and the objects with their tags."""
     chance = random.Random(f"{seed}/story")
     scene = f"“{clip(clean(prompt, 4000), 120).rstrip(' ,.;:') or 'this picture'}”"
     things = [_noun_phrase(thing) for thing in objects]
@@ -187,9 +188,14 @@ def _story(prompt: str, objects: Sequence[ObjectContext], seed: int) -> str:
     return clip(" ".join(sentence[0].upper() + sentence[1:] for sentence in sentences), MAX_STORY)
 
 
+def phrase(name: str, tags: Sequence[str]) -> str:
+    """Say an object with its look, as a person would: "red striped jacket", "starry night sky"."""
+    described = [tag for tag in tags if tag != "plain"]
+    if key(name) == "sky":
+        described.reverse()
+    return " ".join([*described, name])
+
+
 def _noun_phrase(thing: ObjectContext) -> str:
-    described = [tag for tag in thing.tags[:2] if tag != "plain"]
-    if key(thing.name) == "sky":
-        described.reverse()  # a starry night sky
-    words = " ".join([*described, thing.name])
+    words = phrase(thing.name, thing.tags[:2])
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

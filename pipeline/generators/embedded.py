@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import cache
@@ -20,6 +21,7 @@ from pipeline.domain import (
     GeneratorInfo,
     InpaintRequest,
     ProgressCallback,
+    Vocabulary,
 )
 from pipeline.errors import ConfigurationError, GeneratorError, WorkerError
 
@@ -41,17 +43,17 @@ class Embedded:
     repainted object gets the model's full resolution for its own window.
     """
 
-    info = GeneratorInfo(
-        name="embedded",
-        native_size=NATIVE,
-        default_width=768,
-        default_height=768,
-        multiple=8,
-        min_side=64,
-        max_side=2048,
-    )
-
     def __init__(self, *, executor: Executor, weights: str | Path) -> None:
+        self.info = GeneratorInfo(
+            name="embedded",
+            native_size=NATIVE,
+            default_width=768,
+            default_height=768,
+            multiple=8,
+            min_side=64,
+            max_side=2048,
+            vocabulary=vocabulary(),
+        )
         self._executor = executor
         self._weights = str(weights)
         if not Path(weights).is_file():
@@ -106,6 +108,26 @@ class Embedded:
             shown = ", ".join(ignored[:12]) + (", …" if len(ignored) > 12 else "")
             notes = (f"The embedded picture model does not know these words: {shown}.",)
         return GeneratedImage(png, seed, self._model, SAMPLER, notes)
+
+
+@cache
+def vocabulary() -> Vocabulary:
+    """List the words that the model was taught, by class and kind. Loads no TensorFlow."""
+    from ldm import Vocabulary as ModelWords
+    from scenes import CLASSES, PATTERNS, looks
+    from scenes.palette import TIMES, WATERS, WEATHERS
+
+    kinds = {"pattern": PATTERNS, "weather": WEATHERS, "surface": WATERS, "light": TIMES}
+    table: dict[str, dict[str, tuple[str, ...]]] = {}
+    for label in CLASSES:
+        table[label] = {}
+        for column in itertools.zip_longest(*looks(label)):
+            words = tuple(dict.fromkeys(word for word in column if word))
+            # The light of a sky is a time of day or a colour; of everything else it is a colour.
+            kind = next((name for name, known in kinds.items() if not {*known}.isdisjoint(words)), "colour")
+            table[label][kind] = words
+    aliases = {word: meant[0] for word, meant in ModelWords().aliases.items() if len(meant) == 1}
+    return Vocabulary(table, aliases)
 
 
 # -- what runs in a worker ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ldm_tiny import tiny_model
 
+from ldm.autoencoder import load_autoencoder, reconstruct
 from ldm.files import WeightsError, read_arrays, write_arrays
 from ldm.model import LatentDiffusion
 
@@ -106,7 +107,13 @@ def test_strength_keeps_the_picture(model: LatentDiffusion) -> None:
 )
 def test_impossible_requests_are_refused(model: LatentDiffusion, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"pixels|steps"):
-        model.start("red", seed=1, **wrong)
+        model.start(
+            "red",
+            seed=1,
+            steps=wrong.get("steps", 2),
+            height=wrong.get("height", 64),
+            width=wrong.get("width", 64),
+        )
     with pytest.raises(ValueError, match="belong together"):
         model.start_inpaint(picture(1), np.ones((64, 72), np.bool_), "red", seed=1)
     with pytest.raises(ValueError, match="strength"):
@@ -138,6 +145,17 @@ def test_loading_lists_every_misfit(tmp_path: Path) -> None:
     assert f"missing: {gone}" in text
     assert "unknown: denoiser/strange/kernel" in text
     assert "shape: decoder/dec_stem/bias is (3,), the model has (16,)" in text
+
+
+def test_the_autoencoder_loads_alone(model: LatentDiffusion, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.npz"
+    model.save(path)
+    encoder, decoder = load_autoencoder(path)
+    pictures = np.stack([picture(seed) for seed in range(5)])
+    back = reconstruct(encoder, decoder, pictures)
+    assert back.shape == pictures.shape
+    assert back.dtype == np.uint8
+    assert np.array_equal(back, reconstruct(model.encoder, model.decoder, pictures))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04broken"])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.augment import augment, recolour, soften
-from mrcnn.data import DatasetError, Example, open_dataset, together, with_classes
+from mrcnn.augment import augment, recolour, reframe, soften
+from mrcnn.data import DatasetError, Example, together, with_classes
 from mrcnn.evaluate import encode
+from mrcnn.formats import open_dataset
 
 HEIGHT, WIDTH = 40, 60
 
@@ -48,7 +49,6 @@ def via(*regions: dict[str, Any], attributes: Any = None) -> dict[str, Any]:
 
 def test_coco_polygons_run_lengths_and_crowds(folder: Path) -> None:
     mask = rectangle(3, 4, 20, 30)
-    packed = {"size": [4, 3], "counts": "06"}  # decoded below by hand: 0 zeros, 6 ones
     write(
         folder,
         coco(
@@ -64,7 +64,6 @@ def test_coco_polygons_run_lengths_and_crowds(folder: Path) -> None:
     assert np.array_equal(example.masks[0], rectangle(5, 10, 15, 20))
     assert np.array_equal(example.masks[1], mask)
     assert np.array_equal(example.masks[2], ~mask)
-    assert packed["size"] == [4, 3]
 
 
 def test_coco_strings_are_the_library_s_own(folder: Path) -> None:
@@ -105,6 +104,45 @@ def test_via_shapes_of_both_versions(folder: Path) -> None:
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (0, 39, 25, 34)  # it stands on its end
 
 
+def labelme(folder: Path, *shapes: dict[str, Any], picture: str = "a.png") -> None:
+    (folder / "a.json").write_text(json.dumps({"imagePath": picture, "shapes": shapes}))
+
+
+def test_labelme_folders(folder: Path) -> None:
+    labelme(
+        folder,
+        {"label": "car", "shape_type": "rectangle", "points": [[10, 5], [30, 15]]},
+        {"label": "sky", "points": [[10, 5], [30, 5], [30, 15], [10, 15]]},
+        {"label": "car", "shape_type": "circle", "points": [[30, 20], [40, 20]]},
+        picture="..\\photos\\a.png",
+    )
+    dataset = open_dataset(folder)
+    assert dataset.classes == ("car", "sky")
+    example = dataset.load(0)
+    assert example.class_ids.tolist() == [1, 2, 1]
+    assert np.array_equal(example.masks[0], rectangle(5, 10, 15, 30))
+    assert np.array_equal(example.masks[1], example.masks[0])
+    assert abs(example.masks[2].sum() - np.pi * 100) < 12
+    labelme(folder, {"label": "car", "shape_type": "line", "points": [[1, 1], [2, 2]]})
+    with pytest.raises(DatasetError, match=r"a.json, shape 1: a line of 2 points"):
+        open_dataset(folder)
+
+
+def test_the_same_objects_from_every_format(folder: Path) -> None:
+    corners = [[10.5, 5], [31, 6], [44, 30.5], [12, 22]]
+    write(folder, coco({"category_id": 5, "segmentation": [[v for point in corners for v in point]]}))
+    first = open_dataset(folder).load(0)
+    xs, ys = zip(*corners, strict=True)
+    write(folder, via({"name": "polygon", "all_points_x": xs, "all_points_y": ys}))
+    second = open_dataset(folder).load(0)
+    (folder / "labels.json").unlink()
+    labelme(folder, {"label": "car", "points": corners})
+    third = open_dataset(folder).load(0)
+    assert first.masks.sum() > 300
+    assert np.array_equal(first.masks, second.masks)
+    assert np.array_equal(first.masks, third.masks)
+
+
 def test_what_lies_outside_the_picture_is_cut_off(folder: Path) -> None:
     write(folder, via({"name": "rect", "x": -20, "y": 30, "width": 40, "height": 100}))
     assert np.array_equal(open_dataset(folder).load(0).masks[0], rectangle(30, 0, 40, 20))
@@ -142,7 +180,7 @@ def test_everything_wrong_is_listed(folder: Path) -> None:
     with pytest.raises(DatasetError, match="which attribute is the class: colour, make"):
         open_dataset(folder)
     write(folder, [1, 2])
-    with pytest.raises(DatasetError, match="neither COCO"):
+    with pytest.raises(DatasetError, match="not COCO"):
         open_dataset(folder)
     with pytest.raises(DatasetError, match="no such file"):
         open_dataset(folder / "nothing.json")
@@ -173,8 +211,6 @@ def test_picture_and_mask_move_together() -> None:
     mask = (image[..., 0] == 255)[None]
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        from mrcnn.augment import reframe
-
         moved = reframe(Example(image, mask, np.array([1], np.int32)), (128, 128), rng)
         if len(moved.masks):
             white = moved.image[..., 0] > 147

@@ -135,7 +135,7 @@ def test_three_training_steps() -> None:
         name = key.removeprefix("after3:")
         assert (
             np.abs(named[name].numpy() - case[key]).max()
-            < 2e-2 * np.abs(case[key] - before[name]).max() + 1e-6
+            < 5e-2 * np.abs(case[key] - before[name]).max() + 1e-6
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ async def test_posts_are_written_before_and_after_they_are_sent(store):
     assert await store.undelivered("discord") == []
     await finish(store, step.id)
     assert [item.id for item in await store.undelivered("discord")] == [step.id]
-    await store.set_delivered(step.id)
+    await store.set_delivered(step.id, attempt=1)
     assert await store.undelivered("discord") == []
 
 
@@ -233,3 +234,51 @@ def test_models_and_migrations_agree(tmp_path):
     command.check(config)
     command.downgrade(config, "base")
     command.upgrade(config, "head")
+
+
+async def test_a_cancelled_transaction_does_not_keep_the_lock(store: Store) -> None:
+    for number in range(60):
+        waiting = [asyncio.create_task(store.keep("key", f"{number}/{n}")) for n in range(4)]
+        await asyncio.sleep(number % 12 / 2000)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await store.keep("key", str(number))
+    assert await store.recall("key") == "59"
+
+
+async def test_a_delivery_of_an_earlier_attempt_does_not_count(store: Store) -> None:
+    session = await store.create_session(
+        client="discord", owner="1", request="2", prompt="p", negative_prompt="", seed=1, width=64, height=64,
+        depth=0,
+    )  # fmt: skip
+    (step,) = await store.steps(session.id)
+    await store.fail(step.id, "no")
+    await store.retry(step.id)
+    await store.set_delivered(step.id, attempt=1)
+    assert not (await store.step(step.id)).delivered
+    await store.set_delivered(step.id, attempt=2)
+    assert (await store.step(step.id)).delivered
+
+
+async def test_posts_and_origins_are_found(store: Store) -> None:
+    session = await store.create_session(
+        client="discord", owner="1", request="2", prompt="p", negative_prompt="", seed=1, width=64, height=64,
+        depth=1,
+    )  # fmt: skip
+    (step, _) = await store.steps(session.id)
+    assert await store.count_origins("discord:2:") == 2
+    assert await store.count_origins("discord:_:") == 0
+    await store.begin_post(step.id, "progress:1", "5")
+    await store.set_post(step.id, "progress:1", "77")
+    post = await store.post_of_message("77")
+    assert post is not None
+    assert (post.step_id, post.part, post.place) == (step.id, "progress:1", "5")
+    await store.remove_post(step.id, "progress:1")
+    assert await store.post_of_message("77") is None
+    await store.place_session(session.id, place="5")
+    ago = datetime.now(UTC) - timedelta(minutes=1)
+    assert [found.id for found in await store.recent_sessions("discord", since=ago, limit=5)] == [session.id]
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    assert await store.recent_sessions("discord", since=later, limit=5) == []

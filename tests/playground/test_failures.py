@@ -187,3 +187,28 @@ async def test_a_timeout_tells_what_happened(server: Playground) -> None:
     await server.member("alice").send(server.general, "a clue")
     with pytest.raises(TimeoutError, match="a clue"):
         await server.wait_for(lambda: False, timeout=0.05)
+
+
+async def test_a_client_that_dies_in_mid_request_is_not_the_playgrounds_failure() -> None:
+    async with Playground() as server:
+        port = int(server.rest_url.split(":")[2].split("/")[0])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"POST /api/v10/channels/{server.general.id}/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bot {server.token}\r\nContent-Type: application/json\r\n"
+            "Content-Length: 1000\r\n\r\n{".encode()
+        )
+        await writer.drain()
+        await ask_who_i_am(server)  # by then the other request is being read
+        writer.transport.abort()
+        await ask_who_i_am(server)  # and by then it is known to be cut
+        assert server.crashes == []
+
+
+async def ask_who_i_am(server: Playground) -> None:
+    headers = {"Authorization": f"Bot {server.token}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.rest_url}/users/@me", headers=headers) as answer,
+    ):
+        assert answer.status == 200

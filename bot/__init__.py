@@ -1,0 +1,1 @@
+"""The Discord front end: commands, reactions and replies in; pictures and notes out."""

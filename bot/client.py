@@ -1,0 +1,193 @@
+"""The Discord client: its intents, its cogs, what it does at a start, and its answer to errors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.catching_up import CatchUp
+from bot.cogs.context import Replies
+from bot.cogs.imagine import NEEDED, imagine_command
+from bot.cogs.recursion import Reactions
+from bot.opening import Opener
+from bot.outbox import Outbox
+from bot.worker import Worker
+from pipeline.domain import Session
+from pipeline.engine import Pipeline
+from pipeline.errors import ContextualDiffusionError
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the client waits for what, in seconds."""
+
+    progress: float = 2.0  # between edits of a progress message
+    retry: float = 2.0  # before the first retry of what Discord refused in passing
+    guilds: float = 2.0  # for the last guild to appear at a start
+
+
+class Client(commands.Bot):
+    """Take members' wishes to the pipeline and bring back what it makes.
+
+    Use it as an async context, `login`, then `work`. Everything that must outlive the process is in the
+    pipeline's store; the client keeps only what may be forgotten.
+    """
+
+    def __init__(self, *, pipeline: Pipeline, settings: Settings, pace: Pace | None = None) -> None:
+        pace = pace or Pace()
+        super().__init__(
+            command_prefix=commands.when_mentioned,  # there are no text commands, see on_message
+            help_command=None,
+            tree_cls=Tree,
+            intents=intents(),
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=None,  # all is known by id, from the database
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            guild_ready_timeout=pace.guilds,
+        )
+        store = pipeline.store
+        self.pipeline = pipeline
+        self.settings = settings
+        self.outbox = Outbox(client=self, store=store, retry_wait=pace.retry)
+        self.opener = Opener(client=self, store=store, outbox=self.outbox, retry_wait=pace.retry)
+        self.worker = Worker(
+            pipeline=pipeline,
+            outbox=self.outbox,
+            concurrency=settings.concurrency,
+            progress_interval=pace.progress,
+        )
+        self._began = asyncio.Event()
+        self.reactions = Reactions(self)
+        self.replies = Replies(self)
+
+    async def setup_hook(self) -> None:
+        """Add the cogs, and register the commands if they are others than last time."""
+        await self.add_cog(self.reactions)
+        await self.add_cog(self.replies)
+        self.tree.add_command(imagine_command(self))
+        key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
+        if await self.pipeline.store.recall(key) != wanted:
+            try:
+                await self.sync()
+            except discord.HTTPException as error:
+                # The old commands still serve; the next start tries again.
+                log.error("the commands could not be registered: %s", error)
+
+    async def sync(self) -> list[str]:
+        """Register the commands with Discord; return their names. At most 200 a day can be created."""
+        registered = await self.tree.sync()
+        key = f"discord:commands:{self.application_id}"
+        await self.pipeline.store.keep(key, self._fingerprint())
+        log.info("registered %s", ", ".join(command.name for command in registered))
+        return [command.name for command in registered]
+
+    def _fingerprint(self) -> str:
+        described = sorted((command.to_dict(self.tree) for command in self.tree.get_commands()), key=str)
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    async def work(self) -> None:
+        """Go on with what a former process left, connect, and work until closed."""
+        recovered = await self.pipeline.store.recover("discord")
+        # Listed before the gateway brings new ones, which are opened by their own commands.
+        unopened = await self.pipeline.store.sessions(client="discord", unplaced=True)
+        if recovered or unopened:
+            log.info("going on with %s steps and %s unopened sessions", recovered, len(unopened))
+        background = asyncio.create_task(self._background(unopened), name="background")
+        gateway = asyncio.create_task(self.connect(), name="gateway")
+        try:
+            await asyncio.wait([background, gateway], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (background, gateway):
+                task.cancel()
+            await self.outbox.aclose()
+            results = await asyncio.gather(background, gateway, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _background(self, unopened: list[Session]) -> None:
+        await self.wait_until_ready()
+        log.info("ready as %s; invite me with %s", self.user, self.invitation())
+        await self.outbox.deliver_all()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.worker.run(), name="worker")
+            group.create_task(self.opener.open_all(unopened), name="opener")
+            group.create_task(self._catch_up(), name="catch-up")
+
+    async def on_ready(self) -> None:
+        """Note that a gateway session began: at a start, and when a lost one could not be resumed."""
+        self._began.set()
+
+    async def _catch_up(self) -> None:
+        while True:
+            await self._began.wait()
+            self._began.clear()
+            try:
+                await CatchUp(self).run()
+            except Exception:
+                log.exception("what happened before this gateway session is left out")
+
+    def invitation(self) -> str:
+        """Return the address at which someone can add the bot to a server."""
+        return discord.utils.oauth_url(
+            self.application_id or 0, permissions=NEEDED, scopes=("bot", "applications.commands")
+        )
+
+    async def on_message(self, message: discord.Message, /) -> None:
+        """Do nothing: the cogs listen, and there are no text commands to look for."""
+
+    def may_go_on(self, session: Session, user_id: int) -> bool:
+        """Tell whether a member may react and reply to go on with a session."""
+        return self.settings.iterate_by == "everyone" or session.owner == str(user_id)
+
+    async def say(self, place: int, text: str, *, about: int) -> None:
+        """Answer a message with one plain sentence."""
+        channel = self.get_partial_messageable(place)
+        reference = discord.MessageReference(message_id=about, channel_id=place, fail_if_not_exists=False)
+        try:
+            await channel.send(text, reference=reference)
+        except discord.HTTPException as error:
+            log.info("left unsaid in %s: %s", place, error)
+
+
+class Tree(app_commands.CommandTree[Client]):
+    """Answers a failed command with one plain sentence, for the one who used it alone."""
+
+    async def on_error(
+        self, interaction: discord.Interaction[Client], error: app_commands.AppCommandError, /
+    ) -> None:
+        """Say what went wrong; the log has the rest."""
+        cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
+        if isinstance(cause, ContextualDiffusionError):
+            text = str(cause)
+        elif isinstance(cause, app_commands.CommandNotFound):
+            text = "This command is not there any more; Discord will offer the new ones within minutes."
+        else:
+            log.error("interaction %s failed", interaction.id, exc_info=cause)
+            text = f"Something broke that should not have; the log says more under {interaction.id}."
+        with suppress(discord.HTTPException):
+            if interaction.response.is_done():
+                await interaction.followup.send(text, ephemeral=True)
+            else:
+                await interaction.response.send_message(text, ephemeral=True)
+
+
+def intents() -> discord.Intents:
+    """Ask for what is needed only; none of it is privileged."""
+    wanted = discord.Intents.none()
+    wanted.guilds = True
+    wanted.guild_messages = wanted.dm_messages = True
+    wanted.guild_reactions = wanted.dm_reactions = True
+    return wanted

@@ -1,0 +1,175 @@
+"""What a session and its steps look like: embeds and files, within Discord's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import discord
+
+from bot import images, texts
+from pipeline.domain import Progress, SceneObject, Session, Step, StepKind
+from pipeline.render import outline_colour, outlined
+
+AGAIN = "\N{CLOCKWISE RIGHTWARDS AND LEFTWARDS OPEN CIRCLE ARROWS}"  # 🔁
+SEEN = "\N{EYES}"
+UNREAD = "\N{BELL WITH CANCELLATION STROKE}"
+
+_INK = discord.Colour(0x7C6FD9)
+_RED = discord.Colour(0xD9576F)
+_GREY = discord.Colour(0x9A94A8)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One message: its embeds and the files beside them, (name, bytes, alternative text)."""
+
+    embeds: tuple[discord.Embed, ...]
+    files: tuple[tuple[str, bytes, str], ...] = ()
+
+    def attachments(self) -> list[discord.File]:
+        """Open the files, anew for each attempt to send them."""
+        return [
+            discord.File(io.BytesIO(data), filename=name, description=alt or None)
+            for name, data, alt in self.files
+        ]
+
+
+def starter(session: Session) -> discord.Embed:
+    """Show what was asked: the message from which a session's thread grows."""
+    embed = discord.Embed(description=texts.quote(session.prompt, texts.DESCRIPTION), colour=_INK)
+    if session.negative_prompt:
+        embed.add_field(name="without", value=texts.quote(session.negative_prompt, texts.FIELD), inline=False)
+    size = f"{session.width} × {session.height}"
+    embed.set_footer(text=f"{texts.session_marker(session)} · {size}")
+    return embed
+
+
+def starter_content(session: Session) -> str:
+    """Say who asked. The mention is shown, not pinged: the client allows no mentions."""
+    return f"🎨 <@{session.owner}>"
+
+
+def thread_name(session: Session) -> str:
+    """Name a session's thread after its prompt."""
+    return texts.plain(f"🎨 {session.prompt}", texts.THREAD_NAME)
+
+
+def picture(session: Session, step: Step, encoding: images.Encoding | None, *, original: int) -> Sheet:
+    """Show a step's picture. `original` is the size in bytes of the file that is kept; None = none fits."""
+    lines: list[str] = []
+    if step.kind is StepKind.TWEAK:
+        lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
+    elif step.asked_by and step.asked_by != session.owner:
+        lines.append(f"{AGAIN} <@{step.asked_by}>")
+    lines += [f"-# {texts.quote(note, 250)}" for note in step.notes[:8]]
+    if encoding is None:
+        lines.append(
+            f"The picture has {texts.size_of(original)}, and no version of it fits this channel. It is kept."
+        )
+    elif encoding.remark:
+        lines.append(f"-# The picture has {texts.size_of(original)}, too much here: {encoding.remark}.")
+    lines.append(f"-# {AGAIN} goes one recursion deeper from here · a reply changes one thing in it")
+    embed = discord.Embed(title=texts.title(step), description="\n".join(lines), colour=_INK)
+    footer = f"{texts.marker(step.id, 'picture')} · depth {step.depth} · seed {step.seed} · {step.model}"
+    embed.set_footer(text=texts.plain(footer, 512))
+    if encoding is None:
+        return Sheet((embed,))
+    alt = texts.plain(f"{texts.title(step)}: {session.prompt}", 1000)
+    return Sheet((embed,), ((f"step-{step.id}.{encoding.extension}", encoding.data, alt),))
+
+
+async def notes(step: Step, objects: Sequence[SceneObject], png: bytes) -> list[Sheet]:
+    """Show a step's story and each repainted object with a thumbnail; nothing for a first picture."""
+    repainted = [item for item in objects if item.repaint]
+    if not repainted:
+        return []
+    overlay, cuts = await asyncio.gather(
+        asyncio.to_thread(_overlay, png, objects), asyncio.to_thread(images.thumbnails, png, repainted)
+    )
+    name = f"step-{step.id}-objects.webp"
+    head = discord.Embed(colour=_INK)
+    if step.kind is not StepKind.TWEAK:  # a tweak has its parent's story, which was told
+        head.description = texts.quote(step.story, 2000)
+    if step.source:
+        head.description = f"{head.description or ''}\n-# written by {texts.quote(step.source, 100)}".strip()
+    head.set_image(url=f"attachment://{name}")
+    listed = texts.plain(", ".join(f"{item.number} {item.name}" for item in objects), 1000)
+    entries = [(head, (name, overlay, listed))]
+    for item, cut in zip(repainted, cuts, strict=True):
+        entries.append(_object(step, item, cut))
+    return _pack(step, entries)
+
+
+def failure(step: Step, waiting: int) -> Sheet:
+    """Say why a step failed and what to do; `waiting` steps wait for it."""
+    lines = [texts.clip(step.error, 1500)]
+    if waiting:
+        lines.append(f"{waiting} more {'picture waits' if waiting == 1 else 'pictures wait'} for this one.")
+    again = f"React {AGAIN} to this message to try again"
+    other = "." if step.parent_id is None else ", or to an earlier picture to go on from there."
+    lines.append(again + other)
+    embed = discord.Embed(title=f"{texts.title(step)}: not done", description="\n".join(lines), colour=_RED)
+    embed.set_footer(text=texts.marker(step.id, f"error:{step.attempt}"))
+    return Sheet((embed,))
+
+
+def progress(step: Step, latest: Progress, whole: bytes | None, crop: bytes | None) -> Sheet:
+    """Show how far a step is: `whole` is the picture so far, `crop` the window being repainted (WebP)."""
+    doing = {
+        "paint": "Painting",
+        "find": "Looking for objects",
+        "describe": "Writing the story and the notes",
+        "repaint": f"Repainting object {latest.done + 1} of {latest.total}: {texts.quote(latest.label, 100)}",
+    }[latest.stage]
+    embed = discord.Embed(
+        title=texts.title(step),
+        description=f"{doing}\n{texts.bar(latest.share)} {latest.share:.0%}",
+        colour=_GREY,
+    )
+    embed.set_footer(text=texts.marker(step.id, f"progress:{step.attempt}"))
+    files: list[tuple[str, bytes, str]] = []
+    if whole is not None:
+        files.append(("so-far.webp", whole, "The picture so far"))
+        embed.set_image(url="attachment://so-far.webp")
+    if crop is not None:
+        files.append(("now.webp", crop, "The object being repainted"))
+        embed.set_thumbnail(url="attachment://now.webp")
+    return Sheet((embed,), tuple(files))
+
+
+def _overlay(png: bytes, objects: Sequence[SceneObject]) -> bytes:
+    return images.overview(outlined(png, [item.detection for item in objects]))
+
+
+def _object(step: Step, item: SceneObject, cut: bytes) -> tuple[discord.Embed, tuple[str, bytes, str]]:
+    name = f"step-{step.id}-object-{item.number}.webp"
+    tags = texts.quote(", ".join(item.tags), 400)
+    label = texts.quote(f"{item.detection.label}, {item.detection.score:.0%} sure", 80)
+    embed = discord.Embed(
+        title=f"{item.number} · {texts.quote(item.name, 100)}",
+        description=f"{tags}\n-# {label}",
+        colour=discord.Colour.from_rgb(*outline_colour(item.number)),
+    )
+    embed.set_thumbnail(url=f"attachment://{name}")
+    return embed, (name, cut, texts.plain(item.name, 200))
+
+
+def _pack(step: Step, entries: Sequence[tuple[discord.Embed, tuple[str, bytes, str]]]) -> list[Sheet]:
+    """Share embeds among as few messages as Discord's limits allow: ten each, ten files, 6000 characters."""
+    room = texts.EMBED_TOTAL - 100  # for the footer
+    pages: list[list[tuple[discord.Embed, tuple[str, bytes, str]]]] = [[]]
+    used = 0
+    for entry in entries:
+        if len(pages[-1]) == 10 or used + len(entry[0]) > room:
+            pages.append([])
+            used = 0
+        pages[-1].append(entry)
+        used += len(entry[0])
+    sheets: list[Sheet] = []
+    for number, page in enumerate(pages, start=1):
+        page[-1][0].set_footer(text=f"{texts.marker(step.id, f'notes:{number}')} of {len(pages)}")
+        sheets.append(Sheet(tuple(embed for embed, _ in page), tuple(file for _, file in page)))
+    return sheets

@@ -1,0 +1,83 @@
+"""Work off the queue in the database and hand what ends to the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from bot.outbox import Outbox
+from bot.progress import ProgressMessage
+from pipeline.domain import Step, StepDone, StepFailed
+from pipeline.engine import Pipeline
+from pipeline.errors import NotFound
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Run queued steps, `concurrency` at a time."""
+
+    def __init__(
+        self, *, pipeline: Pipeline, outbox: Outbox, concurrency: int, progress_interval: float = 2.0
+    ) -> None:
+        self._pipeline = pipeline
+        self._outbox = outbox
+        self._concurrency = concurrency
+        self._progress_interval = progress_interval
+        self._queued = asyncio.Condition()
+        self._pauses = (1.0, 5.0, 30.0, 120.0)  # seconds before a step is taken up again that broke off
+
+    async def wake(self) -> None:
+        """Tell that there may be something in the queue."""
+        async with self._queued:
+            self._queued.notify_all()
+
+    async def run(self) -> None:
+        """Work until cancelled. What is cancelled in mid-work goes on at the next start."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._concurrency):
+                group.create_task(self._loop(), name=f"worker-{number}")
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                step = await self._next()
+            except Exception:
+                log.exception("the queue cannot be read; trying again")
+                await asyncio.sleep(self._pauses[1])
+                continue
+            await self._work(step)
+            self._outbox.deliver(step.id)
+            await self.wake()  # the steps below this one can run now
+
+    async def _next(self) -> Step:
+        async with self._queued:
+            # Looked at with the lock held: what is queued after the look cannot notify before the wait.
+            while (step := await self._pipeline.store.claim("discord")) is None:
+                await self._queued.wait()
+            return step
+
+    async def _work(self, step: Step) -> None:
+        """Run a step to its end; again if it breaks off, as when the database is locked for long."""
+        for pause in (*self._pauses, None):
+            try:
+                await self._run(step)
+            except NotFound:
+                log.info("step %s was deleted while it was worked on", step.id)
+            except Exception:
+                log.exception("step %s broke off", step.id)
+                if pause is not None:
+                    await asyncio.sleep(pause)
+                    continue
+            return
+
+    async def _run(self, step: Step) -> None:
+        progress = ProgressMessage(
+            step=step, outbox=self._outbox, store=self._pipeline.store, interval=self._progress_interval
+        )
+        async with progress, aclosing(self._pipeline.run(step.id)) as events:
+            async for event in events:
+                progress.show(event)
+                if isinstance(event, (StepDone, StepFailed)):
+                    log.info("step %s: %s", step.id, type(event).__name__)

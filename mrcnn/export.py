@@ -34,7 +34,7 @@ def export(
     if out.suffix == ".onnx":
         from mrcnn import onnx_graph
 
-        model, _ = onnx_graph.build(weights.read_groups(path), config, classes)
+        model = onnx_graph.build(weights.read_groups(path), config, classes)
         data = model.SerializeToString(deterministic=True)
     elif out.suffix == ".pb":
         from mrcnn import frozen  # TensorFlow comes with it

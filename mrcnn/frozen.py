@@ -49,11 +49,10 @@ def _norm_of(convolution: str) -> str:
 
 def _fold(groups: weights.Groups, network: Network) -> None:
     """Give a network of `_FoldedMaker` the weights of a file; raises WeightsError."""
-    left = dict(groups)
     problems = []
     for name, leaves in network.named_layers():
-        arrays = [np.asarray(array, np.float64) for array in left.pop(name, [])]
-        norm = left.pop(_norm_of(name), None) if name != _norm_of(name) else None
+        arrays = [np.asarray(array, np.float64) for array in groups.pop(name, [])]
+        norm = groups.pop(_norm_of(name), None) if name != _norm_of(name) else None
         if norm is not None and len(arrays) == 2:
             gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in norm)
             scale = gamma / np.sqrt(variance + _EPSILON)
@@ -65,7 +64,7 @@ def _fold(groups: weights.Groups, network: Network) -> None:
             continue
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array.astype(np.float32))
-    problems += [f"left over: {name}" for name in left]
+    problems += [f"left over: {name}" for name in groups]
     if problems:
         raise WeightsError("the weights do not fit this network:\n  " + "\n  ".join(problems))
 

@@ -8,7 +8,8 @@ heads once.
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -20,19 +21,23 @@ from mrcnn.weights import Groups, WeightsError
 
 OPSET = 17
 _EPSILON = 1e-3
+_PAGE = 4096
 _STAGE4_BLOCKS = {"resnet50": 6, "resnet101": 23}
 # Stage, channels, blocks.
 _SMALL_STAGES = ((2, 32, 1), (3, 64, 2), (4, 112, 2), (5, 160, 2))
 
 
 class _Weights:
-    """Hand out a file's arrays, each once, and keep a list of what does not fit."""
+    """Hand out a file's arrays, each once, and keep a list of what does not fit.
+
+    They are taken out of `groups`: hundreds of megabytes are not to be there twice.
+    """
 
     def __init__(self, groups: Groups) -> None:
-        self._arrays = {name: list(arrays) for name, arrays in groups.items()}
+        self._arrays = groups
         self.problems: list[str] = []
 
-    def take(self, name: str, *shapes: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    def take(self, name: str, *shapes: tuple[int, ...]) -> list[NDArray[np.float32]]:
         """Return the next arrays of group `name`; zeros where they are missing or of another shape."""
         arrays = self._arrays.get(name, [])
         taken, self._arrays[name] = arrays[: len(shapes)], arrays[len(shapes) :]
@@ -41,8 +46,8 @@ class _Weights:
             self.problems.append(
                 f"{name}: has {have}, the network needs {list(shapes)}" if have else f"missing: {name}"
             )
-            return [np.zeros(shape) for shape in shapes]
-        return [np.asarray(array, np.float64) for array in taken]
+            return [np.zeros(shape, np.float32) for shape in shapes]
+        return taken
 
     def check(self) -> None:
         """Raise WeightsError if anything did not fit, or is left over."""
@@ -52,12 +57,16 @@ class _Weights:
 
 
 class _Graph:
-    """Collect nodes and constants; values are named by what makes them. Feature maps are [B, C, H, W]."""
+    """Collect nodes and constants; values are named by what makes them. Feature maps are [B, C, H, W].
 
-    def __init__(self, weights: _Weights) -> None:
+    Large arrays go to `beside`, if it is given, as soon as they are made.
+    """
+
+    def __init__(self, weights: _Weights, beside: BinaryIO | None) -> None:
         self.weights = weights
         self.nodes: list[onnx.NodeProto] = []
-        self.arrays: dict[str, NDArray] = {}
+        self.tensors: dict[str, onnx.TensorProto] = {}
+        self._beside = beside
         self._count = 0
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -77,39 +86,56 @@ class _Graph:
         return self.array(f"constant_{self._count}", np.array(values, dtype))
 
     def array(self, name: str, values: NDArray) -> str:
-        self.arrays[name] = np.asarray(values, order="C")
+        """Add an array; one that is there already, by its name, is used again."""
+        if name in self.tensors:
+            return name
+        if self._beside is None or values.nbytes < _PAGE:
+            self.tensors[name] = onnx.numpy_helper.from_array(np.asarray(values, order="C"), name)
+            return name
+        file = self._beside
+        file.write(bytes(-file.tell() % _PAGE))
+        tensor = onnx.TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        place = {"location": Path(file.name).name, "offset": str(file.tell()), "length": str(values.nbytes)}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=value)
+        file.write(np.ascontiguousarray(values).data)
+        self.tensors[name] = tensor
         return name
 
     # Layers
 
     def kernel(
         self, name: str, size: int, inputs: int, filters: int, norm: str | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Take a convolution's kernel [size, size, inputs, filters] and bias, `norm` folded into both."""
         kernel, bias = self.weights.take(name, (size, size, inputs, filters), (filters,))
         if norm is not None:
-            gamma, beta, mean, variance = self.weights.take(norm, *[(filters,)] * 4)
+            gamma, beta, mean, variance = (
+                array.astype(np.float64) for array in self.weights.take(norm, *[(filters,)] * 4)
+            )
             scale = gamma / np.sqrt(variance + _EPSILON)
-            kernel, bias = kernel * scale, (bias - mean) * scale + beta
+            kernel = kernel * scale.astype(np.float32)
+            bias = ((bias - mean) * scale + beta).astype(np.float32)
         return kernel, bias
 
     def convolve(
         self,
         x: str,
         name: str,
-        kernel: NDArray[np.float64],
-        bias: NDArray[np.float64],
+        kernel: NDArray[np.float32],
+        bias: NDArray[np.float32],
         strides: int = 1,
         pad: int | None = None,
     ) -> str:
         """Convolve by a kernel [h, w, inputs, filters], padded by `pad` or as TensorFlow's SAME does."""
         padding = {"auto_pad": "SAME_UPPER"} if pad is None else {"pads": [pad] * 4}
-        weight = self.array(f"{name}/kernel", kernel.transpose(3, 2, 0, 1).astype(np.float32))
+        weight = self.array(f"{name}/kernel", kernel.transpose(3, 2, 0, 1))
         return self.op(
             "Conv",
             x,
             weight,
-            self.array(f"{name}/bias", bias.astype(np.float32)),
+            self.array(f"{name}/bias", bias),
             kernel_shape=kernel.shape[:2],
             strides=[strides, strides],
             **padding,
@@ -352,8 +378,8 @@ def _classify(g: _Graph, pooled: str, config: Config) -> tuple[str, str]:
     classes = config.num_classes
 
     def dense(x: str, name: str, kernel: NDArray, bias: NDArray) -> str:
-        weight = g.array(f"{name}/kernel", kernel.astype(np.float32))
-        return g.op("Gemm", x, weight, g.array(f"{name}/bias", bias.astype(np.float32)))
+        weight = g.array(f"{name}/kernel", kernel)
+        return g.op("Gemm", x, weight, g.array(f"{name}/bias", bias))
 
     # A convolution as large as its input is one matrix product.
     kernel, bias = g.kernel("mrcnn_class_conv1", size, channels, width, "mrcnn_class_bn1")
@@ -416,31 +442,32 @@ def _masks(g: _Graph, pooled: str, classes: str, config: Config) -> str:
     # Of the last convolution only the detected class's row is multiplied.
     side = config.mask_pool_size
     kernel, bias = g.weights.take("mrcnn_mask", (1, 1, width, config.num_classes), (config.num_classes,))
-    rows = g.array("mrcnn_mask/rows", kernel[0, 0].T.astype(np.float32))
+    rows = g.array("mrcnn_mask/rows", kernel[0, 0].T)
     row = g.op("Unsqueeze", g.op("Gather", rows, classes), g.constant([1, 2], np.int64))  # [D, 1, 1, width]
     x = g.op("MatMul", row, g.op("Reshape", x, g.constant([-1, 4, width, side * side], np.int64)))
     x = g.op("Reshape", x, g.constant([-1, 2, 2, side, side], np.int64))
     x = g.op("Transpose", x, perm=[0, 3, 1, 4, 2])
     x = g.op("Reshape", x, g.constant([-1, 2 * side, 2 * side], np.int64))
-    bias = g.op("Gather", g.array("mrcnn_mask/bias", bias.astype(np.float32)), classes)
+    bias = g.op("Gather", g.array("mrcnn_mask/bias", bias), classes)
     return g.op("Sigmoid", g.op("Add", x, g.op("Unsqueeze", bias, g.constant([1, 2], np.int64))))
 
 
 def build(
-    groups: Groups, config: Config, classes: Sequence[str], *, inside: bool = True
-) -> tuple[onnx.ModelProto, dict[str, NDArray]]:
-    """Return the model of a weights file's `groups`, and its large arrays by name.
+    groups: Groups, config: Config, classes: Sequence[str], *, beside: BinaryIO | None = None
+) -> onnx.ModelProto:
+    """Return the model of a weights file's `groups`.
 
     Inputs: `image` float32 [1, H, W, 3], molded; `anchors` float32 [A, 4] and `window` float32 [4],
     normalised. Outputs: `detections` [D, (y1, x1, y2, x2, class, score)], best first, `masks` [D, 28, 28].
-    With `inside` False the arrays are only named in the model, and whoever opens it must give them. Raises
-    WeightsError with a list of what does not fit.
+    Large arrays are written to the file `beside`, if it is given: ONNX Runtime maps it into memory, and needs
+    half of what it takes to read them from the model. It must lie in the model's folder. `groups` is emptied
+    on the way. Raises WeightsError with a list of what does not fit.
     """
     if config.mask_shape != (2 * config.mask_pool_size,) * 2:
         raise ValueError(
             f"mask_shape {config.mask_shape} is not twice mask_pool_size {config.mask_pool_size}"
         )
-    g = _Graph(_Weights(groups))
+    g = _Graph(_Weights(groups), beside)
     axis1 = g.constant([1], np.int64)
     shape = g.op("Cast", g.op("Shape", "image", start=1, end=3), to=TensorProto.FLOAT)
     x = g.op("Transpose", "image", perm=[0, 3, 1, 2])
@@ -469,44 +496,23 @@ def build(
         helper.make_node("Identity", [detections], ["detections"]),
         helper.make_node("Identity", [masks], ["masks"]),
     ]
-    return _model(g, config, classes, inside)
+    return _model(g, config, classes)
 
 
-def _model(
-    g: _Graph, config: Config, classes: Sequence[str], inside: bool
-) -> tuple[onnx.ModelProto, dict[str, NDArray]]:
-    large = {} if inside else {name: array for name, array in g.arrays.items() if array.nbytes > 1024}
-    float32 = TensorProto.FLOAT
+def _model(g: _Graph, config: Config, classes: Sequence[str]) -> onnx.ModelProto:
     height, width = config.mask_shape
+
+    def value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
     graph = helper.make_graph(
         g.nodes,
         "mask_rcnn",
-        [
-            helper.make_tensor_value_info("image", float32, [1, "height", "width", 3]),
-            helper.make_tensor_value_info("anchors", float32, ["anchors", 4]),
-            helper.make_tensor_value_info("window", float32, [4]),
-        ],
-        [
-            helper.make_tensor_value_info("detections", float32, ["found", 6]),
-            helper.make_tensor_value_info("masks", float32, ["found", height, width]),
-        ],
-        [
-            _outside(name, array) if name in large else onnx.numpy_helper.from_array(array, name)
-            for name, array in g.arrays.items()
-        ],
+        [value("image", 1, "height", "width", 3), value("anchors", "anchors", 4), value("window", 4)],
+        [value("detections", "found", 6), value("masks", "found", height, width)],
+        list(g.tensors.values()),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    helper.set_model_props(
-        model, {"mrcnn_config": config.to_json(), "mrcnn_classes": json.dumps(list(classes))}
-    )
-    return model, large
-
-
-def _outside(name: str, array: NDArray) -> onnx.TensorProto:
-    """Describe an array that is given when the model is opened."""
-    tensor = onnx.TensorProto(
-        name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape
-    )
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="given")
-    return tensor
+    description = {"mrcnn_config": config.to_json(), "mrcnn_classes": json.dumps(list(classes))}
+    helper.set_model_props(model, description)
+    return model

@@ -6,7 +6,7 @@ A file of ours holds two more attributes: the settings and the class list; its n
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # Keras comes with it, and whoever only reads a file does not
     from mrcnn.network import Network
 
 # A file's arrays by group, in the group's own order.
-Groups = Mapping[str, Sequence[NDArray[np.float32]]]
+Groups = dict[str, list[NDArray[np.float32]]]
 # The layers whose shape depends on the number of classes.
 HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
@@ -74,7 +74,7 @@ def _groups(root: Any) -> dict[str, list[Any]]:
     return found
 
 
-def read_groups(path: str | Path) -> dict[str, list[NDArray[np.float32]]]:
+def read_groups(path: str | Path) -> Groups:
     """Return each group's arrays in the order of its `weight_names`; raises WeightsError."""
     with _open(path) as file:
         root: Any = file

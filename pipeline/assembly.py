@@ -47,6 +47,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                     max_area=settings.max_area,
                     max_objects=settings.max_objects,
                     instances=settings.instances,
+                    engine=settings.segmenter_engine,
                 ),
             ),
             writer=make_writer(settings, generator.info.vocabulary),

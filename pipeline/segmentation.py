@@ -24,13 +24,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SegmentParams:
-    """Which detections are kept: areas are shares of the picture."""
+    """What runs the weights, and which detections are kept: areas are shares of the picture."""
 
     min_score: float = 0.7
     min_area: float = 0.0005
     max_area: float = 0.9
     max_objects: int = 6
     instances: Literal["separate", "merged"] = "separate"
+    engine: Literal["onnx", "tensorflow"] = "onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def segment_png(png: bytes, weights: str, params: SegmentParams) -> PackedDetect
     """Run Mask R-CNN on a picture. The only function here that needs the model."""
     with Image.open(io.BytesIO(png)) as opened:
         image = np.asarray(opened.convert("RGB"))  # uint8 [H, W, 3]
-    model = _load(weights)
+    model = _load(weights, params.engine)
     found = model.detect([image])[0]
     # class_ids are 1-based: 0 is the background, which the weights' own list leaves out.
     labels = [str(model.classes[int(class_id) - 1]) for class_id in found["class_ids"]]
@@ -122,12 +123,21 @@ def segment_png(png: bytes, weights: str, params: SegmentParams) -> PackedDetect
 
 
 @functools.cache
-def _load(weights: str) -> Any:
-    """Load a model once a worker."""
-    from mrcnn import MaskRCNN  # TensorFlow comes with it: only workers import it
-
+def _load(weights: str, engine: str) -> Any:
+    """Load a model once a worker. An exported file says by itself what runs it."""
     try:
-        return MaskRCNN.from_file(weights)
+        if engine == "tensorflow" and Path(weights).suffix == ".h5":
+            from mrcnn import MaskRCNN  # TensorFlow comes with it: only workers import it
+
+            return MaskRCNN.from_file(weights)
+        from mrcnn.serving import Detector
+
+        return Detector.from_file(weights)
+    except ImportError as err:
+        raise ConfigurationError(
+            f"SEGMENTERS names {Path(weights).name}, and {err.name} is not installed to run it; "
+            "SEGMENTER_ENGINE may name another."
+        ) from err
     except (OSError, KeyError, ValueError) as err:
         raise ConfigurationError(
             f"SEGMENTERS names {Path(weights).name}, which cannot be loaded as Mask R-CNN weights."

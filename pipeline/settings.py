@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         default={0: "weights/surface.h5", 1: "weights/detail.h5"},
         description="Mask R-CNN weights for each depth, `0:file,1:file`; the deepest serves all deeper ones.",
     )
+    segmenter_engine: Literal["onnx", "tensorflow"] = Field(
+        default="onnx",
+        description="What runs Mask R-CNN weights: ONNX Runtime starts and answers sooner and holds less, "
+        "TensorFlow can use a GPU.",
+    )
     executor_url: str = Field(
         default="process:1", description="Where models run: `process:N`, N worker processes of this machine."
     )

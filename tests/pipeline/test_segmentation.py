@@ -125,9 +125,10 @@ class TinyModel:
 
 @pytest.fixture
 def mrcnn(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("mrcnn")
-    module.MaskRCNN = TinyModel  # type: ignore[attr-defined]
+    module, serving = ModuleType("mrcnn"), ModuleType("mrcnn.serving")
+    module.MaskRCNN = serving.Detector = TinyModel  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mrcnn", module)
+    monkeypatch.setitem(sys.modules, "mrcnn.serving", serving)
 
 
 @pytest.mark.usefixtures("mrcnn")
@@ -145,7 +146,41 @@ def test_the_worker_function(tmp_path: Path, mode: str) -> None:
 def test_weights_that_are_none(tmp_path: Path) -> None:
     weights = tmp_path / "broken.h5"
     weights.write_bytes(b"broken")
-    with pytest.raises(ConfigurationError, match=r"SEGMENTERS names broken\.h5"):
+    for engine in ("onnx", "tensorflow"):
+        with pytest.raises(ConfigurationError, match=r"SEGMENTERS names broken\.h5"):
+            segment_png(png(), str(weights), SegmentParams(engine=engine))  # type: ignore[arg-type]
+
+
+def test_the_engine_runs_weights_and_exported_files_choose_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(TinyModel):
+        classes = ("Cloud", "Boot")
+
+        @staticmethod
+        def from_file(path: str) -> Other:
+            return Other()
+
+    module, serving = ModuleType("mrcnn"), ModuleType("mrcnn.serving")
+    module.MaskRCNN, serving.Detector = TinyModel, Other  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mrcnn", module)
+    monkeypatch.setitem(sys.modules, "mrcnn.serving", serving)
+
+    def label(name: str, engine: str) -> str:
+        (tmp_path / name).touch()
+        params = SegmentParams(max_objects=1, max_area=1.0, engine=engine)  # type: ignore[arg-type]
+        return unpack(segment_png(png(), str(tmp_path / name), params))[0].label
+
+    assert label("a.h5", "onnx") == "Boot"
+    assert label("a.h5", "tensorflow") == "Shoe"
+    assert label("a.onnx", "tensorflow") == label("a.pb", "tensorflow") == label("a.pb", "onnx") == "Boot"
+
+
+def test_what_is_missing_to_run_the_weights_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    weights = tmp_path / "a.onnx"
+    weights.touch()
+    with pytest.raises(ConfigurationError, match=r"a\.onnx, and onnxruntime is not installed"):
         segment_png(png(), str(weights), SegmentParams())
 
 

@@ -181,9 +181,8 @@ class _Net:
         # The extra token gives attention a place to rest when a prompt is empty.
         features: Any = ops.concatenate([nothing, x], 1)
         present: Any = ops.concatenate([ops.ones_like(there[:, :1]), there], 1)
-        pooled: Any = ops.sum(x * there[..., None], 1) / ops.sqrt(
-            ops.add(1.0, ops.sum(there, 1, keepdims=True))
-        )
+        count: Any = ops.sum(there, 1, keepdims=True)
+        pooled = ops.divide(ops.sum(x * there[..., None], 1), ops.sqrt(ops.add(1.0, count)))
         return features, (present - 1.0) * 1e4, pooled
 
     def time(self, time: Any, pooled: Any) -> Any:

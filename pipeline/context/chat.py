@@ -79,17 +79,19 @@ class Chat:
         *,
         picture: str | None = None,
         mend: bool = True,
+        options: Mapping[str, object] | None = None,
     ) -> Result:
         """Ask, and ask once more where `read` makes nothing of the answer; WriterError says why for members.
 
         `picture` is a data URL that goes with the second message. With `mend` the model is shown what it
-        said and told to do better; otherwise it is asked the same with another seed.
+        said and told to do better; otherwise it is asked the same with another seed. `options` are added to
+        those of every request.
         """
         messages = list(messages)
         try:
             async with asyncio.timeout(self._timeout):
                 for turn in range(TURNS):
-                    text, problem = await self._ask(messages, schema, seed + turn, picture)
+                    text, problem = await self._ask(messages, schema, seed + turn, picture, options or {})
                     result = read(text)
                     if result is not None:
                         return result
@@ -110,10 +112,11 @@ class Chat:
         schema: dict[str, object],
         seed: int,
         picture: str | None,
+        options: Mapping[str, object],
     ) -> tuple[str, str]:
         """Get the text of an answer, and what to say if it cannot be used; WriterError if there is none."""
         while True:
-            request = self._request(messages, schema, seed, picture)
+            request = self._request(messages, schema, seed, picture, options)
             try:
                 answer = await self._client.chat.completions.with_raw_response.create(**request)
                 return _content(answer.content)
@@ -137,6 +140,7 @@ class Chat:
         schema: dict[str, object],
         seed: int,
         picture: str | None,
+        options: Mapping[str, object],
     ) -> dict[str, Any]:
         sent = list(messages)
         if picture is not None and self.sees:
@@ -155,7 +159,8 @@ class Chat:
             },
         }
         known = {name: value for name, value in optional.items() if name not in self._unknown}
-        extra = {"extra_body": self._options} if self._options else {}
+        own = {**self._options, **options}
+        extra = {"extra_body": own} if own else {}
         return {"model": self.model, "messages": sent, **known, **extra}
 
     def _give_up_on(self, err: openai.APIStatusError, request: dict[str, Any], picture: str | None) -> bool:

@@ -27,6 +27,9 @@ MAX_TOKENS = 400
 OPTIONS = {"repeat_penalty": 1.1}
 # Without this it pads its answer with white space up to the last token.
 GUIDANCE = {"x-guidance": {"whitespace_flexible": False}}
+# What is left of another question's words in the cache changes the last bits, and with them the answer: each
+# conversation is read from its beginning, and goes on from there with the cache. A second, for equal notes.
+AFRESH = {"cache_prompt": False}
 OFFERED = 12  # looks an object: drawn anew for each, because left alone it takes red and striped for all
 TOLD = 6  # things that the story is asked for, at most
 PROMPT = 300  # characters of a prompt that it is shown
@@ -172,7 +175,7 @@ class EmbeddedContextWriter:
             tags |= dict.fromkeys(shoes, tags[shoes[0]] if shoes else ())
             return tuple(replace(thing, tags=tags[str(thing.number)]) for thing in draft.objects), text
 
-        return await chat.converse(messages, schema | GUIDANCE, seed, read, mend=False)
+        return await chat.converse(messages, schema | GUIDANCE, seed, read, mend=False, options=AFRESH)
 
     async def _tell(
         self, chat: Chat, messages: Sequence[Message], objects: Sequence[ObjectContext], seed: int
@@ -191,7 +194,9 @@ class EmbeddedContextWriter:
                     continue
             return None
 
-        return await chat.converse([*messages, question], schema | GUIDANCE, seed, read, mend=False)
+        options = {} if objects else AFRESH
+        asked = [*messages, question]
+        return await chat.converse(asked, schema | GUIDANCE, seed, read, mend=False, options=options)
 
     async def _at(self, url: str) -> Chat:
         if self._chat is None or url != self._url:

@@ -46,7 +46,7 @@ class LoopbackServer:
 @pytest.fixture
 async def server() -> AsyncIterator[LoopbackOpenAI]:
     async with LoopbackOpenAI() as server:
-        server.extensions = {"repeat_penalty", "x-guidance"}
+        server.extensions = {"repeat_penalty", "cache_prompt", "x-guidance"}
         yield server
 
 
@@ -84,7 +84,8 @@ async def test_looks_are_chosen_and_then_told_of(
     assert scene.source == "tiny-model"
     assert not server.refused
     looks_asked, story_asked = server.requests
-    assert looks_asked["repeat_penalty"] == 1.1
+    assert looks_asked["repeat_penalty"] == story_asked["repeat_penalty"] == 1.1
+    assert (looks_asked["cache_prompt"], "cache_prompt" in story_asked) == (False, False)
     assert looks_asked["max_completion_tokens"] == 400
     assert looks_asked["messages"][-1]["content"] == (
         f"Picture: {PROMPT}\nThings: jacket, sky, right shoe, left shoe"

@@ -45,6 +45,11 @@ async def test_a_real_model_writes_is_replaced_when_it_dies_and_ends(
         for tags, label in ((jacket, "Jacket"), (sky, "Sky")):
             assert all(any(tag in kind for kind in looks[label].values()) for tag in tags)
 
+        other_seed = await writer.describe("a harbour at dawn", SCENE[1:2], picture=picture(), seed=8)
+        assert other_seed.source == scene.source
+        again = await writer.describe(PROMPT, SCENE[:2], picture=picture(), seed=7)
+        assert again == scene, "whatever it was asked between"
+
         # Only who has the key is answered, and only on loopback.
         async with (
             aiohttp.ClientSession() as client,

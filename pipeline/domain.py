@@ -246,6 +246,8 @@ class Session:
     seed: int
     width: int
     height: int
+    steps: int  # sampling steps and guidance of its first picture: a replay must not follow a changed setting
+    guidance: float
     created_at: datetime
     meta: dict[str, str]  # what else the client must remember to go on after a restart
 

@@ -136,10 +136,12 @@ class Pipeline:
             owner=owner,
             request=request,
             prompt=cleaned,
-            negative_prompt=clean_text(negative_prompt),
+            negative_prompt=_join(clean_text(negative_prompt), self.options.negative_prompt),
             seed=derive_seed(client, request) if seed is None else seed,
             width=sides["width"] // info.multiple * info.multiple,
             height=sides["height"] // info.multiple * info.multiple,
+            steps=self.options.params.steps,
+            guidance=self.options.params.guidance,
             depth=depth,
             meta=meta,
         )
@@ -360,9 +362,7 @@ class Pipeline:
                 image=await asyncio.to_thread(provenance.encode, crop),
                 mask=mask,
                 prompt=", ".join(filter(None, words)),
-                negative_prompt=_join(
-                    session.negative_prompt, self.options.negative_prompt, params.negative_prompt
-                ),
+                negative_prompt=_join(session.negative_prompt, params.negative_prompt),
                 seed=item.seed,
                 strength=params.strength,
                 steps=params.steps,
@@ -376,12 +376,12 @@ class Pipeline:
     def _request(self, session: Session, step: Step) -> GenerationRequest:
         return GenerationRequest(
             prompt=session.prompt,
-            negative_prompt=_join(session.negative_prompt, self.options.negative_prompt),
+            negative_prompt=session.negative_prompt,
             seed=step.seed,
             width=session.width,
             height=session.height,
-            steps=self.options.params.steps,
-            guidance=self.options.params.guidance,
+            steps=session.steps,
+            guidance=session.guidance,
         )
 
 

@@ -65,6 +65,8 @@ class SessionRow(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     width: Mapped[int]
     height: Mapped[int]
+    steps: Mapped[int]
+    guidance: Mapped[float]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=_now)
     meta: Mapped[dict[str, str]] = mapped_column(default=dict)
 

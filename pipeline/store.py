@@ -128,6 +128,8 @@ class Store:
         seed: int,
         width: int,
         height: int,
+        steps: int,
+        guidance: float,
         depth: int,
         meta: Mapping[str, str] | None = None,
     ) -> Session:
@@ -143,6 +145,8 @@ class Store:
                     seed=seed,
                     width=width,
                     height=height,
+                    steps=steps,
+                    guidance=guidance,
                     meta=dict(meta or {}),
                 )
                 db.add(row)
@@ -662,6 +666,8 @@ def _session(row: SessionRow) -> Session:
         seed=row.seed,
         width=row.width,
         height=row.height,
+        steps=row.steps,
+        guidance=row.guidance,
         created_at=row.created_at,
         meta=dict(row.meta),
     )

@@ -264,6 +264,7 @@ async def test_a_replay_gives_the_same_files(pipeline):
     tweak = await pipeline.tweak(last.id, "3: blue", asked_by="", origin="reply")
     await run(pipeline, tweak.id)
     pipeline.writer.story = "Another story that a model would tell today."
+    pipeline.options = EngineOptions(negative_prompt="other", params=PaintParams(steps=3, guidance=1.0))
     pipeline.segmenter.objects = []
     copy = await pipeline.replay(session.id, client="cli", request="replay")
     await run_all(pipeline, copy.id)

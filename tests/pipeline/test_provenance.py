@@ -24,7 +24,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.mark.parametrize("prompt", ["a, b", '밤하늘 🌃 «quote» "x"\nnext: line', "x" * 4000])
 def test_round_trip(prompt):
-    session = Session(1, "cli", "", "r", "", prompt, "blurry", 7, 64, 48, NOW, {})
+    session = Session(1, "cli", "", "r", "", prompt, "blurry", 7, 64, 48, 20, 5.0, NOW, {})
     step = Step(
         2, 1, 1, StepKind.RECURSE, StepState.RUNNING, 1, 8, "", "", "o", 1, "", "", "", (), "", NOW, None
     )

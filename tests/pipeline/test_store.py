@@ -31,6 +31,8 @@ async def make(store: Store, request: str = "r", client: str = "cli", depth: int
         seed=2**32 - 1,
         width=64,
         height=48,
+        steps=20,
+        guidance=5.0,
         depth=depth,
     )
 
@@ -249,10 +251,7 @@ async def test_a_cancelled_transaction_does_not_keep_the_lock(store: Store) -> N
 
 
 async def test_a_delivery_of_an_earlier_attempt_does_not_count(store: Store) -> None:
-    session = await store.create_session(
-        client="discord", owner="1", request="2", prompt="p", negative_prompt="", seed=1, width=64, height=64,
-        depth=0,
-    )  # fmt: skip
+    session = await make(store, "2", client="discord", depth=0)
     (step,) = await store.steps(session.id)
     await store.fail(step.id, "no")
     await store.retry(step.id)
@@ -263,10 +262,7 @@ async def test_a_delivery_of_an_earlier_attempt_does_not_count(store: Store) -> 
 
 
 async def test_posts_and_origins_are_found(store: Store) -> None:
-    session = await store.create_session(
-        client="discord", owner="1", request="2", prompt="p", negative_prompt="", seed=1, width=64, height=64,
-        depth=1,
-    )  # fmt: skip
+    session = await make(store, "2", client="discord", depth=0)
     (step, _) = await store.steps(session.id)
     assert await store.count_origins("discord:2:") == 2
     assert await store.count_origins("discord:_:") == 0

@@ -262,7 +262,7 @@ async def test_a_delivery_of_an_earlier_attempt_does_not_count(store: Store) -> 
 
 
 async def test_posts_and_origins_are_found(store: Store) -> None:
-    session = await make(store, "2", client="discord", depth=0)
+    session = await make(store, "2", client="discord", depth=1)
     (step, _) = await store.steps(session.id)
     assert await store.count_origins("discord:2:") == 2
     assert await store.count_origins("discord:_:") == 0

@@ -20,6 +20,7 @@ from mrcnn.anchors import normalized_anchors, pixel_anchors
 from mrcnn.augment import augment
 from mrcnn.config import Config
 from mrcnn.data import Dataset, DatasetError, Example
+from mrcnn.draw import curves
 from mrcnn.formats import open_dataset
 from mrcnn.layers import Maker
 from mrcnn.network import Network, build
@@ -317,12 +318,13 @@ def train(
     config: Config,
     schedule: Schedule,
     out: Path,
-    initial: str | None = None,
+    initial: str | Path | None = None,
     save_seconds: float = 120,
 ) -> Path:
     """Train on `dataset` in the folder `out`, going on from its checkpoint if there is one.
 
-    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`.
+    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`; the losses
+    lie beside it, as log.jsonl and curves.png.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, schedule, dataset.classes)
@@ -364,6 +366,10 @@ def train(
                 keep()
                 saved = time.monotonic()
     keep()
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    if entries:
+        by_loss = {name: [entry[name] for entry in entries] for name in LOSSES}
+        curves([entry["step"] for entry in entries], by_loss).save(out / "curves.png")
     return result
 
 

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--layers", default="all", help="heads, 3+, 4+, 5+ or all; in stages: heads,4+,all")
     train.add_argument("--steps", default="2000", help="steps, a resumed run's too; in stages: 400,800,800")
-    train.add_argument("--lr", type=float, default=0.001, help="learning rate")
+    train.add_argument("--lr", type=float, help="learning rate (default: 0.001)")
     train.add_argument("--validate", help="data set to measure the result on")
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="sgd is Matterport's")
     train.add_argument("--batch", type=int, help="pictures a step (default: the network's)")
@@ -109,7 +109,7 @@ def _train(args: argparse.Namespace) -> None:
     config = Config(num_classes=len(dataset.classes) + 1, **settings)
     schedule = Schedule(
         steps=1,
-        learning_rate=args.lr,
+        learning_rate=args.lr or config.learning_rate,
         optimizer=args.optimizer,
         warmup=50,
         decay=True,

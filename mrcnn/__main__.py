@@ -50,11 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--backbone", choices=("small", "resnet50", "resnet101"), default="small", help="network"
     )
-    train.add_argument(
-        "--layers", choices=("heads", "3+", "4+", "5+", "all"), default="all", help="what learns"
-    )
-    train.add_argument("--steps", type=int, default=2000, help="steps in all, with those of a resumed run")
-    train.add_argument("--lr", type=float, default=0.001, help="learning rate")
+    train.add_argument("--layers", default="all", help="heads, 3+, 4+, 5+ or all; in stages: heads,4+,all")
+    train.add_argument("--steps", default="2000", help="steps, a resumed run's too; in stages: 400,800,800")
+    train.add_argument("--lr", type=float, help="learning rate (default: 0.001)")
+    train.add_argument("--validate", help="data set to measure the result on")
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="sgd is Matterport's")
     train.add_argument("--batch", type=int, help="pictures a step (default: the network's)")
     train.add_argument("--size", type=int, help="side of the network's input, a multiple of 64")
@@ -109,9 +108,8 @@ def _train(args: argparse.Namespace) -> None:
         settings["image_min_dim"] = args.size if args.backbone == "small" else min(800, args.size)
     config = Config(num_classes=len(dataset.classes) + 1, **settings)
     schedule = Schedule(
-        steps=args.steps,
-        layers=args.layers,
-        learning_rate=args.lr,
+        steps=1,
+        learning_rate=args.lr or config.learning_rate,
         optimizer=args.optimizer,
         warmup=50,
         decay=True,
@@ -121,8 +119,18 @@ def _train(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     print(f"{dataset.name}: {dataset.size} pictures, classes {', '.join(dataset.classes)}")
-    path = train(dataset, config, schedule, args.out, None if args.weights == "none" else args.weights)
-    print(f"weights: {path}")
+    stages, steps = args.layers.split(","), [int(n) for n in args.steps.split(",")]
+    if len(stages) != len(steps):
+        raise ValueError(f"{len(stages)} stages of --layers and {len(steps)} numbers of --steps")
+    path: str | Path | None = None if args.weights == "none" else args.weights
+    for i, (layers, count) in enumerate(zip(stages, steps, strict=True), start=1):
+        out = args.out if len(stages) == 1 else args.out / f"{i}-{layers.rstrip('+')}"
+        stage = dataclasses.replace(schedule, layers=layers, steps=count)
+        path = train(dataset, config, stage, out, path)
+        print(f"weights: {path}")
+    if args.validate:
+        args.dataset, args.weights, args.limit, args.score = args.validate, path, 50, 0.05
+        _evaluate(args)
 
 
 def _detect(args: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from mrcnn.anchors import normalized_anchors, pixel_anchors
 from mrcnn.augment import augment
 from mrcnn.config import Config
 from mrcnn.data import Dataset, DatasetError, Example
+from mrcnn.draw import curves
 from mrcnn.formats import open_dataset
 from mrcnn.layers import Maker
 from mrcnn.network import Network, build
@@ -87,6 +88,17 @@ class Batch(NamedTuple):
     masks: NDArray
 
 
+def side(config: Config) -> int:
+    """Return the side of the square that pictures of one batch share; ValueError if they share none."""
+    if config.image_resize_mode == "square":
+        return config.image_max_dim
+    if config.image_resize_mode == "crop":
+        return config.image_min_dim
+    raise ValueError(
+        f"image_resize_mode {config.image_resize_mode!r} is for detection; train with 'square' or 'crop'"
+    )
+
+
 def prepare(example: Example, config: Config, anchors: NDArray, rng: np.random.Generator) -> Batch:
     """Turn an example at the network's size into targets, without the leading B."""
     rois = boxes.around_masks(example.masks.transpose(1, 2, 0))
@@ -113,7 +125,7 @@ def batches(dataset: Dataset, config: Config, schedule: Schedule, start: int) ->
 
     Two threads work ahead of the network.
     """
-    size = (config.image_max_dim, config.image_max_dim)
+    size = (side(config), side(config))
     anchors = pixel_anchors(config, *size)
 
     def example(index: int) -> Batch:
@@ -175,7 +187,7 @@ class Trainer:
             self.optimizer = keras.optimizers.Adam(0.0, global_clipnorm=clip_norm)
         self.optimizer.build(self.variables)
         self.step = 0
-        self._anchors = tf.constant(normalized_anchors(config, config.image_max_dim, config.image_max_dim))
+        self._anchors = tf.constant(normalized_anchors(config, side(config), side(config)))
         self._graph = tf.function(self._update, autograph=False)
 
     def train_step(self, batch: Batch, rois: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -281,14 +293,18 @@ class Trainer:
             self.step = int(file["step"])
 
     def _everything(self) -> list[keras.Variable]:
-        named = self.network.named_layers()
-        return [v for _, leaves in named for leaf in leaves for v in leaf.weights] + self.optimizer.variables
+        return [v for _, v in _named(self.network)] + self.optimizer.variables
+
+
+def _named(network: Network) -> list[tuple[str, keras.Variable]]:
+    """Return each variable with its group's name, in the files' order."""
+    return [(name, v) for name, leaves in network.named_layers() for leaf in leaves for v in leaf.weights]
 
 
 def load_by_class(path: str | Path, network: Network, config: Config, classes: tuple[str, ...]) -> list[str]:
     """Load a file of ours into a network of other classes: heads keep the classes that both know.
 
-    Returns the names of the classes that start anew.
+    Returns the names of the classes that start anew. Raises WeightsError if the networks differ elsewhere.
     """
     old_config, old_classes = weights.read_description(path)
     source = build(old_config, Maker())
@@ -297,18 +313,21 @@ def load_by_class(path: str | Path, network: Network, config: Config, classes: t
         (i, old_classes.index(name) + 1) for i, name in enumerate(classes, start=1) if name in old_classes
     ]
     new, old = (np.array(r) for r in zip(*rows, strict=True))
-    for (name, leaves), (_, old_leaves) in zip(network.named_layers(), source.named_layers(), strict=True):
-        mine = [v for leaf in leaves for v in leaf.weights]
-        theirs = [np.asarray(v) for leaf in old_leaves for v in leaf.weights]
-        for variable, value in zip(mine, theirs, strict=True):
-            if name in weights.HEADS:  # the last axis is classes, or classes * 4
-                per = 4 if name == "mrcnn_bbox_fc" else 1
-                merged = variable.numpy().reshape(*value.shape[:-1], config.num_classes, per)
-                merged[..., new, :] = value.reshape(*value.shape[:-1], old_config.num_classes, per)[
-                    ..., old, :
-                ]
-                value = merged.reshape(variable.shape)
-            variable.assign(value)
+    ours, theirs = _named(network), _named(source)
+    alike = len(ours) == len(theirs) and all(
+        a == b and (va.shape == vb.shape or a in weights.HEADS)
+        for (a, va), (b, vb) in zip(ours, theirs, strict=True)
+    )
+    if not alike:
+        raise weights.WeightsError(f"{path} is of another network")
+    for (name, variable), (_, old_variable) in zip(ours, theirs, strict=True):
+        value = old_variable.numpy()
+        if name in weights.HEADS:  # the last axis is classes, or classes * 4
+            per = 4 if name == "mrcnn_bbox_fc" else 1
+            merged = variable.numpy().reshape(*value.shape[:-1], config.num_classes, per)
+            merged[..., new, :] = value.reshape(*value.shape[:-1], old_config.num_classes, per)[..., old, :]
+            value = merged.reshape(variable.shape)
+        variable.assign(value)
     return [name for name in classes if name not in old_classes]
 
 
@@ -317,12 +336,13 @@ def train(
     config: Config,
     schedule: Schedule,
     out: Path,
-    initial: str | None = None,
+    initial: str | Path | None = None,
     save_seconds: float = 120,
 ) -> Path:
     """Train on `dataset` in the folder `out`, going on from its checkpoint if there is one.
 
-    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`.
+    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`; the losses
+    lie beside it, as log.jsonl and curves.png.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, schedule, dataset.classes)
@@ -364,6 +384,10 @@ def train(
                 keep()
                 saved = time.monotonic()
     keep()
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    if entries:
+        by_loss = {name: [entry[name] for entry in entries] for name in LOSSES}
+        curves([entry["step"] for entry in entries], by_loss).save(out / "curves.png")
     return result
 
 

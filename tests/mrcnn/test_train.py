@@ -94,21 +94,11 @@ def test_scenes_are_a_data_set() -> None:
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, weights = tmp_path / "run", tmp_path / "run" / "weights.h5"
-    command = [
-        "train",
-        "scenes:0-20",
-        "--classes",
-        "Sky,Cars",
-        "--size",
-        "128",
-        "--batch",
-        "1",
-        "--out",
-        str(out),
-    ]
-    assert main([*command, "--steps", "1", "--float32"]) == 0
-    assert main([*command, "--steps", "2", "--float32"]) == 0
+    out_of = ["--classes", "Sky,Cars", "--size", "128", "--batch", "1", "--out", str(out), "--float32"]
+    assert main(["train", "scenes:0-20", *out_of, "--steps", "1"]) == 0
+    assert main(["train", "scenes:0-20", *out_of, "--steps", "1"]) == 0
     assert "going on from step 1" in capsys.readouterr().out
+    assert (out / "curves.png").exists()
     assert MaskRCNN.from_file(weights).classes == ("Sky", "Cars")
 
     picture = tmp_path / "street.png"
@@ -125,6 +115,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["inspect", "scenes:0-1", "--out", str(tmp_path / "sheet.png")]) == 0
     assert (tmp_path / "sheet.png").exists()
 
+    assert main(["train", "scenes:0-1", *out_of, "--layers", "heads,all", "--steps", "1"]) == 1
+    assert "2 stages of --layers and 1 numbers of --steps" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none.json")]) == 1
     assert "no such file or folder" in capsys.readouterr().err
     assert main(["detect", str(picture), "--weights", str(picture)]) == 1

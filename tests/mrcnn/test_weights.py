@@ -1,5 +1,6 @@
 """Weights files: Keras 2.0.8's layout, read strictly."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -117,8 +118,6 @@ def test_what_does_not_fit_is_listed_and_nothing_is_loaded(
 
 
 def test_heads_can_stay_out_for_other_classes(saved: tuple[MaskRCNN, Path], tiny: Config) -> None:
-    import dataclasses
-
     model, path = saved
     other = MaskRCNN(dataclasses.replace(tiny, num_classes=6))
     with pytest.raises(WeightsError):
@@ -130,8 +129,6 @@ def test_heads_can_stay_out_for_other_classes(saved: tuple[MaskRCNN, Path], tiny
 
 
 def test_heads_keep_the_classes_that_both_know(saved: tuple[MaskRCNN, Path], tiny: Config) -> None:
-    import dataclasses
-
     model, path = saved
     config = dataclasses.replace(tiny, num_classes=4)
     network = build(config, Maker())
@@ -142,6 +139,9 @@ def test_heads_keep_the_classes_that_both_know(saved: tuple[MaskRCNN, Path], tin
     old, new = (n.mask_head.get_layer("mrcnn_mask").weights[0].numpy() for n in (model.network, network))
     assert np.array_equal(new[..., 2], old[..., 2])
     assert np.array_equal(new[..., 0], old[..., 0])
+    wider = dataclasses.replace(tiny, top_down_pyramid_size=32)
+    with pytest.raises(WeightsError, match="another network"):
+        load_by_class(path, build(wider, Maker()), wider, ("cat", "dog"))
 
 
 def test_a_foreign_file_is_refused_in_words(tmp_path: Path, saved: tuple[MaskRCNN, Path]) -> None:

@@ -1,15 +1,15 @@
 """Measure segmentation as a pool worker runs it: start, seconds a picture, pictures a second, memory.
 
-    python benchmarks/segmentation.py                          (ResNet-50 and ResNet-101 at 1024, all engines)
-    python benchmarks/segmentation.py --only resnet101 --engines onnx graph --objects 100
+    python -m benchmarks.segmentation                          (ours, ResNet-50 and -101 at 1024, all engines)
+    python -m benchmarks.segmentation --only resnet101 --engines onnx graph --objects 100
 
 Every row is a process of its own, then two at a time. "start" counts from before the process is started to
 its first result, "peak" is the most that it ever held. Engines: `onnx` is what the bot uses; `graph` is the
 frozen graph in a tf.compat.v1.Session; `tensorflow` is MaskRCNN.detect, a tf.function; `keras` is
 keras.Model.predict of the trunk (backbone, pyramid, proposals' network) alone: no regions, heads or masks.
 
-The weights are random, from a seed. Trained ones cost the same but for the masks, one for each object found:
-`--objects` says how many.
+`ours` are the weights that the bot ships. The ResNets' are random, from a seed. Trained ones cost
+the same but for the masks, one for each object found: `--objects` says how many.
 """
 
 import argparse
@@ -31,9 +31,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, the package lies beside its folder
-
 HEIGHT, WIDTH = 720, 1280
+BACKBONES = ("ours", "resnet50", "resnet101")
 ENGINES = ("onnx", "graph", "tensorflow", "keras")
 
 
@@ -182,23 +181,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("resnet50", "resnet101"))
+    parser.add_argument("--only", choices=BACKBONES)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
-    parser.add_argument("--size", type=int, default=1024, help="input side")
-    parser.add_argument("--objects", type=int, default=10, help="objects found in a picture")
+    parser.add_argument("--size", type=int, default=1024, help="input side of the ResNets")
+    parser.add_argument("--objects", type=int, default=10, help="objects that the ResNets find")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, {args.size} pixels")
+    print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, ResNets at {args.size} pixels")
     print(
         f"{'':<22} {'start, s':>8} {'s a pict.':>9} {'2 w., /s':>9} {'GB':>9} {'peak, GB':>9} {'objects':>8}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        for backbone in ("resnet50", "resnet101"):
+        for backbone in BACKBONES:
             if args.only not in (None, backbone):
                 continue
-            weights = str(Path(folder) / f"{backbone}.h5")
-            apart(write_weights, backbone, args.size, args.objects, weights)
+            if backbone == "ours":
+                weights = str(Path(__file__).parents[1] / "weights" / "surface.h5")
+            else:
+                weights = str(Path(folder) / f"{backbone}.h5")
+                apart(write_weights, backbone, args.size, args.objects, weights)
             for engine in args.engines:
                 file = weights
                 if engine == "graph":

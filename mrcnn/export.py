@@ -34,7 +34,7 @@ def export(
     if out.suffix == ".onnx":
         from mrcnn import onnx_graph
 
-        model = onnx_graph.build(weights.read_groups(path), config, classes)
+        model = onnx_graph.build(weights.read_groups(path), config, classes, name=str(path))
         data = model.SerializeToString(deterministic=True)
     elif out.suffix == ".pb":
         from mrcnn import frozen  # TensorFlow comes with it

@@ -20,14 +20,12 @@ from tensorflow.python.framework.convert_to_constants import (  # the only publi
     convert_variables_to_constants_v2,
 )
 
-from mrcnn import weights
 from mrcnn.config import Config
 from mrcnn.layers import Maker
 from mrcnn.model import MaskRCNN
 from mrcnn.network import Network, build
 from mrcnn.serving import Run, Window
 from mrcnn.tensors import Tensor
-from mrcnn.weights import WeightsError
 
 _DESCRIPTION = ("mrcnn_config", "mrcnn_classes")
 _EPSILON = 1e-3
@@ -47,26 +45,22 @@ def _norm_of(convolution: str) -> str:
     return convolution.replace("res", "bn", 1).replace("_conv", "_bn", 1)
 
 
-def _fold(groups: weights.Groups, network: Network) -> None:
-    """Give a network of `_FoldedMaker` the weights of a file; raises WeightsError."""
-    problems = []
-    for name, leaves in network.named_layers():
-        arrays = [np.asarray(array, np.float64) for array in groups.pop(name, [])]
-        norm = groups.pop(_norm_of(name), None) if name != _norm_of(name) else None
-        if norm is not None and len(arrays) == 2:
-            gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in norm)
+def _folded(network: Network, config: Config) -> Network:
+    """Return the same network without normalisations: each is folded into the convolution before it."""
+    arrays = {
+        name: [np.asarray(v, np.float64) for leaf in leaves for v in leaf.weights]
+        for name, leaves in network.named_layers()
+    }
+    folded = build(config, _FoldedMaker())
+    for name, leaves in folded.named_layers():
+        values = arrays[name]
+        if _norm_of(name) in arrays and _norm_of(name) != name:
+            gamma, beta, mean, variance = arrays[_norm_of(name)]
             scale = gamma / np.sqrt(variance + _EPSILON)
-            arrays = [arrays[0] * scale, (arrays[1] - mean) * scale + beta]
-        variables = [v for leaf in leaves for v in leaf.weights]
-        have, want = [a.shape for a in arrays], [tuple(v.shape) for v in variables]
-        if have != want:
-            problems.append(f"{name}: has {have}, the network needs {want}")
-            continue
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array.astype(np.float32))
-    problems += [f"left over: {name}" for name in groups]
-    if problems:
-        raise WeightsError("the weights do not fit this network:\n  " + "\n  ".join(problems))
+            values = [values[0] * scale, (values[1] - mean) * scale + beta]
+        for variable, value in zip([v for leaf in leaves for v in leaf.weights], values, strict=True):
+            variable.assign(value.astype(np.float32))
+    return folded
 
 
 def freeze(path: str | Path, config: Config, classes: Sequence[str]) -> Any:
@@ -81,8 +75,8 @@ def freeze(path: str | Path, config: Config, classes: Sequence[str]) -> Any:
             "a frozen graph has one size of input: image_resize_mode must be 'square', or export .onnx"
         )
     model = MaskRCNN(config, classes)
-    model.network = build(config, _FoldedMaker())
-    _fold(weights.read_groups(path), model.network)
+    model.load_weights(path)
+    model.network = _folded(model.network, config)
     side = config.image_max_dim
 
     def forward(

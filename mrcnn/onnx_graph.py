@@ -49,11 +49,11 @@ class _Weights:
             return [np.zeros(shape, np.float32) for shape in shapes]
         return taken
 
-    def check(self) -> None:
-        """Raise WeightsError if anything did not fit, or is left over."""
+    def check(self, name: str) -> None:
+        """Raise WeightsError, which says the file's `name`, if anything did not fit, or is left over."""
         left = [f"left over: {name}" for name, arrays in self._arrays.items() if arrays]
         if self.problems + left:
-            raise WeightsError("the weights do not fit this network:\n  " + "\n  ".join(self.problems + left))
+            raise WeightsError(f"{name} does not fit this network:\n  " + "\n  ".join(self.problems + left))
 
 
 class _Graph:
@@ -453,7 +453,12 @@ def _masks(g: _Graph, pooled: str, classes: str, config: Config) -> str:
 
 
 def build(
-    groups: Groups, config: Config, classes: Sequence[str], *, beside: BinaryIO | None = None
+    groups: Groups,
+    config: Config,
+    classes: Sequence[str],
+    *,
+    name: str = "the file",
+    beside: BinaryIO | None = None,
 ) -> onnx.ModelProto:
     """Return the model of a weights file's `groups`.
 
@@ -461,7 +466,7 @@ def build(
     normalised. Outputs: `detections` [D, (y1, x1, y2, x2, class, score)], best first, `masks` [D, 28, 28].
     Large arrays are written to the file `beside`, if it is given: ONNX Runtime maps it into memory, and needs
     half of what it takes to read them from the model. It must lie in the model's folder. `groups` is emptied
-    on the way. Raises WeightsError with a list of what does not fit.
+    on the way. Raises WeightsError with a list of what does not fit the file `name`.
     """
     if config.mask_shape != (2 * config.mask_pool_size,) * 2:
         raise ValueError(
@@ -491,7 +496,7 @@ def build(
     detections = g.op("Concat", *columns, axis=1)
     pooled, order = _roi_align(g, levels[:4], boxes, shape, config.mask_pool_size)
     masks = _ordered(g, _masks(g, pooled, g.op("Gather", ids, order), config), order)
-    g.weights.check()
+    g.weights.check(name)
     g.nodes += [
         helper.make_node("Identity", [detections], ["detections"]),
         helper.make_node("Identity", [masks], ["masks"]),

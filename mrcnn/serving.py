@@ -149,7 +149,9 @@ def _session_of_weights(
     with tempfile.TemporaryDirectory(prefix="mrcnn-", ignore_cleanup_errors=True) as folder:
         file = Path(folder) / "model.onnx"
         with (Path(folder) / "weights.bin").open("wb") as beside:
-            model = onnx_graph.build(weights.read_groups(path), config, classes, beside=beside)
+            model = onnx_graph.build(
+                weights.read_groups(path), config, classes, name=str(path), beside=beside
+            )
         file.write_bytes(model.SerializeToString())
         return _session(file, threads)
 

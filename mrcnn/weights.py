@@ -77,7 +77,12 @@ def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> N
         root: Any = file
         with suppress(KeyError):  # a file of `model.save()`
             root = file["model_weights"]
-        found = _groups(root)
+        try:
+            found = _groups(root)
+        except KeyError as err:
+            raise WeightsError(
+                f"{path}: damaged, a layer or array that it lists is not there: {err}"
+            ) from err
         for name, leaves in network.named_layers():
             arrays = found.pop(name, None)
             if name in exclude:
@@ -90,12 +95,13 @@ def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> N
             if have != want:
                 problems.append(f"{name}: has {have}, the network needs {want}")
                 continue
-            assignments += [(v, np.asarray(a, np.float32)) for v, a in zip(variables, arrays, strict=True)]
+            assignments += zip(variables, arrays, strict=True)
         problems += [f"left over: {name}" for name in found if name not in exclude]
-    if problems:
-        raise WeightsError(f"{path} does not fit this network:\n  " + "\n  ".join(problems))
-    for variable, value in assignments:
-        variable.assign(value)
+        if problems:
+            raise WeightsError(f"{path} does not fit this network:\n  " + "\n  ".join(problems))
+        # One array after the other: the file is not in memory beside the network.
+        for variable, array in assignments:
+            variable.assign(np.asarray(array, np.float32))
 
 
 def save(

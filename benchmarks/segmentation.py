@@ -1,6 +1,6 @@
 """Measure segmentation as a pool worker runs it: start, seconds a picture, pictures a second, memory.
 
-    python benchmarks/segmentation.py                (ResNet-50 and ResNet-101 at 1024, the small one at 320)
+    python benchmarks/segmentation.py                (ResNet-50 and ResNet-101 at 1024, the small one at 384)
     python benchmarks/segmentation.py --only small
 
 The ResNets have random weights: the arithmetic is that of trained ones with 100 detections a picture, the
@@ -126,7 +126,7 @@ def main() -> None:
             if args.only not in (None, backbone):
                 continue
             if backbone == "small":
-                path, side = Path(__file__).parents[1] / "weights" / "surface.h5", 320
+                path, side = Path(__file__).parents[1] / "weights" / "surface.h5", 384
             else:
                 path, side = Path(folder) / f"{backbone}.h5", args.size
                 # In a process of its own: TensorFlow does not live through a fork, nor does this one need it.

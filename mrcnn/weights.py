@@ -6,8 +6,8 @@ A file of ours holds two more attributes: the settings and the class list; its n
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,16 +74,26 @@ def _groups(root: Any) -> dict[str, list[Any]]:
     return found
 
 
-def read_groups(path: str | Path) -> Groups:
-    """Return each group's arrays in the order of its `weight_names`; raises WeightsError."""
+@contextmanager
+def _open_groups(path: str | Path) -> Iterator[dict[str, list[Any]]]:
+    """Give each group's arrays as they lie in the file, which is open meanwhile."""
     with _open(path) as file:
         root: Any = file
         with suppress(KeyError):  # a file of `model.save()`
             root = file["model_weights"]
-        return {
-            name: [np.asarray(array, np.float32) for array in arrays]
-            for name, arrays in _groups(root).items()
-        }
+        try:
+            found = _groups(root)
+        except KeyError as err:
+            raise WeightsError(
+                f"{path}: damaged, a layer or array that it lists is not there: {err}"
+            ) from err
+        yield found
+
+
+def read_groups(path: str | Path) -> Groups:
+    """Return each group's arrays in the order of its `weight_names`; raises WeightsError."""
+    with _open_groups(path) as found:
+        return {name: [np.asarray(array, np.float32) for array in arrays] for name, arrays in found.items()}
 
 
 def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> None:
@@ -92,25 +102,26 @@ def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> N
     `exclude` names groups that keep their values, such as `HEADS` for another number of classes.
     """
     problems, assignments = [], []
-    found = read_groups(path)
-    for name, leaves in network.named_layers():
-        arrays = found.pop(name, None)
-        if name in exclude:
-            continue
-        variables = [v for leaf in leaves for v in leaf.weights]
-        if arrays is None:
-            problems.append(f"missing: {name}")
-            continue
-        have, want = [a.shape for a in arrays], [tuple(v.shape) for v in variables]
-        if have != want:
-            problems.append(f"{name}: has {have}, the network needs {want}")
-            continue
-        assignments += zip(variables, arrays, strict=True)
-    problems += [f"left over: {name}" for name in found if name not in exclude]
-    if problems:
-        raise WeightsError(f"{path} does not fit this network:\n  " + "\n  ".join(problems))
-    for variable, value in assignments:
-        variable.assign(value)
+    with _open_groups(path) as found:
+        for name, leaves in network.named_layers():
+            arrays = found.pop(name, None)
+            if name in exclude:
+                continue
+            variables = [v for leaf in leaves for v in leaf.weights]
+            if arrays is None:
+                problems.append(f"missing: {name}")
+                continue
+            have, want = [a.shape for a in arrays], [tuple(v.shape) for v in variables]
+            if have != want:
+                problems.append(f"{name}: has {have}, the network needs {want}")
+                continue
+            assignments += zip(variables, arrays, strict=True)
+        problems += [f"left over: {name}" for name in found if name not in exclude]
+        if problems:
+            raise WeightsError(f"{path} does not fit this network:\n  " + "\n  ".join(problems))
+        # One array after the other: the file is not in memory beside the network.
+        for variable, array in assignments:
+            variable.assign(np.asarray(array, np.float32))
 
 
 def save(

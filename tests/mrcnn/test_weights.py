@@ -151,6 +151,10 @@ def test_a_foreign_file_is_refused_in_words(tmp_path: Path, saved: tuple[MaskRCN
     with pytest.raises(WeightsError, match="not an HDF5 file"):
         read_description(tmp_path / "text.h5")
     with h5py.File(saved[1], "a") as file:
+        del file["fpn_p2/fpn_p2/bias:0"]
+    with pytest.raises(WeightsError, match="damaged"):
+        MaskRCNN.from_file(saved[1])
+    with h5py.File(saved[1], "a") as file:
         del file.attrs["mrcnn_config"]
     with pytest.raises(WeightsError, match="holds no settings"):
         MaskRCNN.from_file(saved[1])

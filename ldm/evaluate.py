@@ -50,7 +50,7 @@ def evaluate(
     """Measure and print a table; `cases` a class. Gives the shares of colours right."""
     pictures = held_out_pictures(32)
     quality = psnr(pictures, reconstruct(model.encoder, model.decoder, pictures))
-    shares = [*painted_colours(model, cases, steps, guidance, seed)]
+    shares = [*painted_colours(model, 3 * cases, steps, guidance, seed)]
     for label in scenes.CLASSES:
         shares.extend(inpainted_colours(model, label, cases, steps, guidance, seed))
     of_all = [s for s in shares if s.name.startswith("inpaint ")]

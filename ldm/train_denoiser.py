@@ -25,10 +25,10 @@ from .text import Vocabulary
 
 # How often each kind makes a batch. Whole scenes are the harder lesson: repainting finds its colours early.
 SHARES: dict[str, float] = {
-    "scene-square": 0.56,
-    "inpaint-square": 0.28,
-    "scene-wide": 0.08,
-    "inpaint-wide": 0.08,
+    "scene-square": 0.62,
+    "inpaint-square": 0.26,
+    "scene-wide": 0.07,
+    "inpaint-wide": 0.05,
 }
 SILENT = 0.1  # share of examples that are shown without their text, for guidance
 

@@ -9,8 +9,8 @@ the most memory that it ever held. Engines: `onnx` is what the bot uses; `graph`
 tf.compat.v1.Session; `tensorflow` is MaskRCNN.detect, a tf.function; `keras` is keras.Model.predict of the
 trunk (backbone, pyramid, proposals' network) alone: no regions, heads or masks.
 
-`ours` are the weights that the bot ships. The ResNets' are random, from a seed. Trained ones cost the same but
-for the masks, one for each object found: `--objects` says how many.
+`ours` are the weights that the bot ships. The ResNets' are random, from a seed. Trained ones cost the same
+but for the masks, one for each object found: `--objects` says how many.
 """
 
 import argparse

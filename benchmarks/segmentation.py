@@ -4,12 +4,13 @@
     python -m benchmarks.segmentation --only resnet101 --engines onnx graph --objects 100
 
 Every row is a process of its own, then two at a time. "start" counts from before the process is started to
-its first result, "peak" is the most that it ever held. Engines: `onnx` is what the bot uses; `graph` is the
-frozen graph in a tf.compat.v1.Session; `tensorflow` is MaskRCNN.detect, a tf.function; `keras` is
-keras.Model.predict of the trunk (backbone, pyramid, proposals' network) alone: no regions, heads or masks.
+its first result, "CPU s" is what a picture costs in processor time whatever else the machine does, "peak" is
+the most memory that it ever held. Engines: `onnx` is what the bot uses; `graph` is the frozen graph in a
+tf.compat.v1.Session; `tensorflow` is MaskRCNN.detect, a tf.function; `keras` is keras.Model.predict of the
+trunk (backbone, pyramid, proposals' network) alone: no regions, heads or masks.
 
-`ours` are the weights that the bot ships. The ResNets' are random, from a seed. Trained ones cost
-the same but for the masks, one for each object found: `--objects` says how many.
+`ours` are the weights that the bot ships. The ResNets' are random, from a seed. Trained ones cost the same
+but for the masks, one for each object found: `--objects` says how many.
 """
 
 import argparse
@@ -48,9 +49,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a worker found: seconds of each picture, memory in GB, objects in the last picture."""
+    """What a worker found.
+
+    Seconds of each picture, on the clock and of processor time; memory in GB; objects in the last picture.
+    """
 
     seconds: list[float]
+    processor: list[float]
     resident: float
     peak: float
     objects: int
@@ -93,14 +98,15 @@ def work(pipe: Connection, job: Job) -> None:
     run = open_engine(job.engine, job.file)
     objects = run(0)
     pipe.send("ready")
-    seconds = []
+    seconds, processor = [], []
     for i in range(job.rounds):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         objects = run(i + 1)
         seconds.append(time.perf_counter() - began)
+        processor.append(time.process_time() - used)
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    pipe.send(Figures(seconds, psutil.Process().memory_info().rss / 1e9, peak / 1e9, objects))
+    pipe.send(Figures(seconds, processor, psutil.Process().memory_info().rss / 1e9, peak / 1e9, objects))
 
 
 def start(job: Job) -> tuple[BaseProcess, Connection]:
@@ -130,8 +136,9 @@ def measure(engine: str, file: str, rounds: int, cores: int) -> str:
         rate += len(figures.seconds) / sum(figures.seconds)
         process.join()
     middle = statistics.median(alone.seconds)
+    used = statistics.median(alone.processor)
     memory = f"{alone.resident:>9.2f} {alone.peak:>9.2f}"
-    return f"{cold:>8.1f} {middle:>9.2f} {rate:>9.2f} {memory} {alone.objects:>8}"
+    return f"{cold:>8.1f} {middle:>9.2f} {used:>9.2f} {rate:>9.2f} {memory} {alone.objects:>8}"
 
 
 def write_weights(backbone: str, size: int, objects: int, path: str) -> None:
@@ -190,7 +197,8 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, ResNets at {args.size} pixels")
     print(
-        f"{'':<22} {'start, s':>8} {'s a pict.':>9} {'2 w., /s':>9} {'GB':>9} {'peak, GB':>9} {'objects':>8}"
+        f"{'':<22} {'start, s':>8} {'s a pict.':>9} {'CPU s':>9} {'2 w., /s':>9} {'GB':>9} {'peak, GB':>9} "
+        f"{'objects':>8}"
     )
     with tempfile.TemporaryDirectory() as folder:
         for backbone in BACKBONES:

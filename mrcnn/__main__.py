@@ -1,4 +1,4 @@
-"""The command line: python -m mrcnn train | detect | evaluate | inspect."""
+"""The command line: python -m mrcnn train | detect | evaluate | inspect | export."""
 
 import argparse
 import collections
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from mrcnn import export
 
 # A network of few channels for weights of a few megabytes; anchors for objects of 4 to 300 pixels at 320.
 SMALL: dict[str, Any] = {
@@ -83,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("dataset", help=data)
     inspect.add_argument("--out", type=Path, default=Path("out/inspect.png"), help="contact sheet")
     inspect.add_argument("--limit", type=int, default=200, help="pictures looked at")
+
+    export.add_arguments(commands.add_parser("export", help="write a file for serving, .onnx or .pb"))
     return parser
 
 
@@ -238,7 +242,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; what is wrong with the input is said in plain words."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     args = _parser().parse_args(argv)
-    command = {"train": _train, "detect": _detect, "evaluate": _evaluate, "inspect": _inspect}[args.command]
+    command = {
+        "train": _train,
+        "detect": _detect,
+        "evaluate": _evaluate,
+        "inspect": _inspect,
+        "export": export.run,
+    }[args.command]
     try:
         command(args)
     except (ValueError, OSError, FloatingPointError) as err:

@@ -77,7 +77,7 @@ def same(found: dict[str, NDArray], want: dict[str, NDArray]) -> None:
 @pytest.mark.parametrize("suffix", [".h5", ".onnx", ".pb"])
 def test_the_same_answer_as_the_model(small: MaskRCNN, saved: Path, tmp_path: Path, suffix: str) -> None:
     path = saved if suffix == ".h5" else export.export(saved, tmp_path / f"small{suffix}")
-    detector = Detector.from_file(path, threads=1)
+    detector = Detector.from_file(path, threads=2)
     assert detector.classes == CLASSES
     assert detector.config == small.config
     other = oracle.picture("syn:90:60:2")

@@ -315,7 +315,7 @@ class Pipeline:
                 seed=step.seed,
             )
             # A source must be there: it is how a step that goes on knows that it was described.
-            context = SceneContext(parent.story, changed, parent.source or "a member")
+            context = SceneContext(parent.story, changed, "a member")
         else:
             context = await self._writer.describe(
                 session.prompt, [item.detection for item in objects], picture=parent_png, seed=step.seed

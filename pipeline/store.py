@@ -251,11 +251,6 @@ class Store:
         async with self._sessions() as db:
             return [_session(row) for row in await db.scalars(query)]
 
-    async def session_at(self, place: str) -> Session | None:
-        async with self._sessions() as db:
-            row = await db.scalar(select(SessionRow).where(SessionRow.place == place).limit(1))
-            return _session(row) if row else None
-
     async def place_session(
         self, session_id: int, *, place: str | None = None, meta: Mapping[str, str] | None = None
     ) -> Session:
@@ -361,20 +356,6 @@ class Store:
                 .values(state=StepState.QUEUED)
             )
             return result.rowcount  # type: ignore[attr-defined]
-
-    async def queued(self, client: str) -> list[Step]:
-        """List what waits or runs, in the order in which it will be done."""
-        async with self._sessions() as db:
-            rows = await db.scalars(
-                select(StepRow)
-                .join(SessionRow, SessionRow.id == StepRow.session_id)
-                .where(
-                    SessionRow.client == client,
-                    StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)),
-                )
-                .order_by(StepRow.id)
-            )
-            return [_step(row) for row in rows]
 
     async def begin(self, step_id: int) -> Step:
         """Mark a queued step running, out of turn."""

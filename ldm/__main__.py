@@ -52,8 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         part.add_argument("--batch", type=int, default=32 if name == "denoiser" else 16)
         part.add_argument("--every", type=int, default=500, help="steps between checkpoints")
         part.add_argument("--out", type=Path, required=True, help="weights file to write at each checkpoint")
-        if name != "autoencoder":
-            part.add_argument("--autoencoder", type=Path, required=True, help="trained autoencoder")
+        if name == "decoder":
+            part.add_argument("--autoencoder", type=Path, required=True, help="trained autoencoder or model")
+        if name == "denoiser":
+            part.add_argument(
+                "--start", type=Path, required=True, help="trained autoencoder, or a model to train on from"
+            )
         part.set_defaults(run={"denoiser": _train_denoiser}.get(name, _train_autoencoder))
 
     sample = commands.add_parser("sample", help="paint a prompt")
@@ -115,7 +119,7 @@ def _train_denoiser(chosen: argparse.Namespace) -> int:
     train_denoiser(
         chosen.cache,
         chosen.folder,
-        autoencoder=chosen.autoencoder,
+        start=chosen.start,
         config=DenoiserConfig(),
         schedule=Schedule(chosen.steps, chosen.rate, decay=chosen.decay),
         snapshot=chosen.out,

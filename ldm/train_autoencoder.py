@@ -33,7 +33,7 @@ def train_autoencoder(
 ) -> float:
     """Train until the schedule's end or a signal; give the held-out PSNR in dB. Resumes the run folder.
 
-    With `keep_encoder`, an autoencoder's file, only the decoder is trained on from there: latents and all
+    With `keep_encoder`, an autoencoder's or a whole model's file, only the decoder is trained on from there: latents and all
     that was made of them stay valid.
     """
     keras.utils.set_random_seed(7)  # the first weights are drawn from Keras' global state
@@ -41,7 +41,8 @@ def train_autoencoder(
     scale = None
     if keep_encoder is not None:
         arrays, scale = read_arrays(keep_encoder)
-        assign([encoder, decoder], arrays)
+        kept = {name: value for name, value in arrays.items() if not name.startswith("denoiser/")}
+        assign([encoder, decoder], kept)
         encoder.trainable = False
     trainer = Trainer([encoder, decoder], weight_decay=1e-4, average=0.998)
     log = Log(run, every=50)

@@ -30,6 +30,7 @@ SHARES: dict[str, float] = {
     "scene-wide": 0.07,
     "inpaint-wide": 0.05,
 }
+SHORTENED = 0.4  # share of whole scenes whose text names only some of what is there
 SILENT = 0.1  # share of examples that are shown without their text, for guidance
 
 PROMPTS: tuple[str, ...] = (
@@ -66,7 +67,7 @@ def train_denoiser(
     cache: Path,
     run: Path,
     *,
-    autoencoder: Path,
+    start: Path,
     config: DenoiserConfig,
     schedule: Schedule,
     snapshot: Path,
@@ -77,15 +78,17 @@ def train_denoiser(
 ) -> LatentDiffusion:
     """Train until the schedule's end or a signal; resumes the run folder. Gives the averaged model.
 
-    With `samples`, every snapshot comes with a sheet of pictures in the run folder.
+    `start` is a trained autoencoder, or a whole model whose denoiser is then trained on. With `samples`,
+    every snapshot comes with a sheet of pictures in the run folder.
     """
     keras.utils.set_random_seed(7)  # the first weights are drawn from Keras' global state
     log = Log(run, every=50)
-    model = blank_model(autoencoder, config)
+    model = first_model(start, config)
     found = load_latents(cache, model, log)
     network = build_denoiser(
-        config, model.autoencoder_config.latent_channels, len(model.vocabulary), dtype=dtype
+        model.denoiser_config, model.autoencoder_config.latent_channels, len(model.vocabulary), dtype=dtype
     )
+    assign([network], gather([model.denoiser], np.float32))
     trainer = Trainer([network], weight_decay=0.01, average=0.999)
     if trainer.resume(run):
         log.say(f"resumed at step {trainer.step}")
@@ -95,7 +98,7 @@ def train_denoiser(
     with Stopper() as stopper:
         while trainer.step < schedule.steps and not stopper.asked:
             rng = np.random.Generator(np.random.PCG64([trainer.step, 6]))
-            drawn = draw_batch(found, rng, batch, model.vocabulary, config)
+            drawn = draw_batch(found, rng, batch, model.vocabulary, model.denoiser_config)
             trainer.rate(schedule.at(trainer.step))
             inputs = (drawn.clean, drawn.mask, drawn.known, drawn.tokens)
             loss = step_function(
@@ -112,9 +115,11 @@ def train_denoiser(
     return model
 
 
-def blank_model(autoencoder: Path, config: DenoiserConfig) -> LatentDiffusion:
-    """Make a model with a trained autoencoder and an untrained denoiser."""
-    arrays, header = read_arrays(autoencoder)
+def first_model(start: Path, config: DenoiserConfig) -> LatentDiffusion:
+    """Load a whole model, or make one of a trained autoencoder and an untrained denoiser."""
+    arrays, header = read_arrays(start)
+    if header.get("kind") != "autoencoder":
+        return LatentDiffusion.load(start)
     values = header["config"]
     model = LatentDiffusion(
         autoencoder=AutoencoderConfig(
@@ -181,7 +186,7 @@ def draw_batch(
         if part.known is None or part.mask is None:
             known.append(np.zeros_like(latents))
             mask.append(np.ones((*latents.shape[:2], 2), np.float32))
-            said = part.tags[index]
+            said = shorten(part.tags[index], rng)
         else:
             cells = part.mask[index].astype(np.float32)
             known.append(hide(part.known[index].astype(np.float32), cells))
@@ -190,6 +195,15 @@ def draw_batch(
         text = "" if rng.random() < SILENT else ", ".join(said)
         tokens.append(vocabulary.tokens(vocabulary.parse(text).tags, config))
     return Batch(np.stack(clean), np.stack(mask), np.stack(known), np.stack(tokens))
+
+
+def shorten(tags: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Leave out some of a scene's tags in a part of the examples: members' prompts are often short."""
+    if rng.random() > SHORTENED:
+        return list(tags)
+    keep = rng.uniform(0.15, 0.9)
+    kept = [tag for tag in tags if rng.random() < keep]
+    return kept or [tags[int(rng.integers(len(tags)))]]
 
 
 def word(tags: Sequence[str], rng: np.random.Generator) -> list[str]:

@@ -42,7 +42,7 @@ def train_tiny_denoiser(cache: Path, folder: Path, autoencoder: Path, steps: int
     train_denoiser(
         cache,
         folder,
-        autoencoder=autoencoder,
+        start=autoencoder,
         config=replace(DENOISER, blocks=(1, 1, 1)),
         schedule=Schedule(steps, 1e-3, 2, decay=0.0),
         snapshot=out,

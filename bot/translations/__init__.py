@@ -1,7 +1,7 @@
 """What members read, in their language: sentences are written in English, a catalogue says them in another.
 
-A catalogue is one TOML file a language here beside, named by Discord's code for it (`ko.toml`): `[names]` for
-commands, options and choices, `[texts]` for whole sentences with `{placeholders}`, `[words]` for what may fill
+A catalogue is one TOML file a language here beside, named by Discord's code for it (`ko.toml`): `[names]` of
+commands, options and choices, `[texts]`, whole sentences with `{placeholders}`, and `[words]` that may fill
 these. What is missing stays English.
 
 A sentence that is made here is said with `tr("Recursion {depth}", depth=2)`. One that comes finished from

@@ -14,7 +14,9 @@ def main(arguments: list[str]) -> int:
     for language in arguments or languages():
         known = catalogue(language)
         if known is None:
-            print(f"{FOLDER / language}.toml is not there: begin it with [names] and [texts].", file=sys.stderr)
+            print(
+                f"{FOLDER / language}.toml is not there: begin it with [names] and [texts].", file=sys.stderr
+            )
             return 2
         shapes = {split(english)[0] for english in known.texts}
         told: set[tuple[str, ...]] = set()

@@ -583,16 +583,16 @@ class Store:
         The claim ends with the process, however that ends: a file lock beside an SQLite file, an advisory
         lock of a connection of its own on PostgreSQL.
         """
-        url = self._engine.url
         taken = ConfigurationError(
             "Another process works on this database already: stop it first, or give this one a database of "
             "its own (DATABASE_URL)."
         )
-        if url.get_backend_name() == "sqlite":
-            if url.database in (None, "", ":memory:"):
+        if self._engine.dialect.name == "sqlite":
+            file = sqlite_file(self._engine.url.render_as_string(hide_password=False))
+            if file is None:  # in memory: nobody else can see it
                 yield
                 return
-            with FileLock(Path(f"{url.database}.{client}.lock")) as got:
+            with FileLock(Path(f"{file}.{client}.lock")) as got:
                 if not got:
                     raise taken
                 yield
@@ -635,9 +635,8 @@ def migrate(url: str) -> None:
     from alembic.util import CommandError
 
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        if (file := sqlite_file(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
         command.upgrade(_alembic(url), "head")
     except CommandError as error:
         raise ConfigurationError(
@@ -658,17 +657,17 @@ async def revisions(url: str) -> tuple[str | None, str]:
 
     try:
         newest = ScriptDirectory.from_config(_alembic(url)).get_current_head() or ""
-        parsed = make_url(url)
-        on_file = parsed.get_backend_name() == "sqlite"
-        engine = create_async_engine(url, poolclass=NullPool)
-        if on_file and not await asyncio.to_thread(_file_is_there, Path(parsed.database or "")):
+        engine, file = create_async_engine(url, poolclass=NullPool), sqlite_file(url)
+        if file is not None and not await asyncio.to_thread(_file_is_there, file):
             return None, newest
-        if on_file:  # SQLite makes tables outside of the driver's own transactions: this one has to be ours
+        if (
+            file is not None
+        ):  # SQLite makes tables outside of the driver's own transactions: this one has to be ours
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
             async with engine.connect() as db:
                 current = await db.run_sync(lambda it: MigrationContext.configure(it).get_current_revision())
-                if on_file:
+                if file is not None:
                     for statement in ("PRAGMA busy_timeout=3000", "BEGIN IMMEDIATE", "ROLLBACK"):
                         await db.exec_driver_sql(statement)
                 else:
@@ -687,6 +686,16 @@ def _file_is_there(file: Path) -> bool:
     if not file.exists() and not os.access(folder, os.W_OK):
         raise PermissionError(13, "Permission denied", str(folder))
     return file.exists()
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for a server's."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    on_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if on_file else None
 
 
 def unusable(error: BaseException) -> ConfigurationError:

@@ -1,4 +1,4 @@
-"""What the bot does, as numbers: `/metrics` for Prometheus, `/health` for whoever watches over the process."""
+"""What the bot does, as numbers: `/metrics` for Prometheus, `/health` for who watches over the process."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Metrics:
 
 
 def make_metrics(settings: Settings) -> Metrics | None:
-    """Begin to count if `METRICS_PORT` is set. Raises ConfigurationError where the library is not installed."""
+    """Begin to count if `METRICS_PORT` is set. Raises ConfigurationError where the library is lacking."""
     if settings.metrics_port is None:
         return None
     try:

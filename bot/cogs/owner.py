@@ -44,7 +44,7 @@ def status_command(client: "Client") -> app_commands.Command:
         embeds = [_overview(client, census, well=painting.state != "fail")]
         if owned:
             embeds.append(await _details(client, census, painting.said))
-        await interaction.followup.send(embeds=embeds, ephemeral=True)
+        await interaction.edit_original_response(embeds=embeds)
 
     return status
 

@@ -12,7 +12,10 @@ import aiohttp
 import discord
 from pydantic import ValidationError
 
+from bot import logs
 from bot.client import Client, Pace
+from bot.doctor import diagnose
+from bot.metrics import answering, make_metrics
 from pipeline.assembly import open_pipeline
 from pipeline.engine import Pipeline
 from pipeline.errors import ConfigurationError, ContextualDiffusionError
@@ -36,25 +39,30 @@ To try it without Discord:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the bot, or register its commands; return the process's exit status."""
+    """Run the bot, register its commands, or look what is wrong; return the process's exit status."""
     parser = argparse.ArgumentParser(prog="bot.py", description="The Contextual Diffusion bot.")
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "sync"),
+        choices=("run", "sync", "doctor"),
         default="run",
-        help="run the bot (what it does without a word), or register its commands again and stop",
+        help="run the bot (what it does without a word), register its commands again and stop, "
+        "or look at everything that it needs and say what to do",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=40, help="seconds that each look of the doctor may take (40)"
     )
     args = parser.parse_args(argv)
     try:
         settings = Settings()  # type: ignore[call-arg]
     except ValidationError as error:
         return _stop(explain(error))
+    if args.command == "doctor":
+        logs.set_up(settings)
+        return diagnose(settings, timeout=args.timeout)
     if settings.discord_token is None:
         return _stop(NO_DISCORD)
-    discord.utils.setup_logging(level=getattr(logging, settings.log_level))
-    # In detail, discord.py logs what it sends and receives, tokens among it.
-    logging.getLogger("discord").setLevel(max(logging.INFO, getattr(logging, settings.log_level)))
+    logs.set_up(settings)
     try:
         migrate(settings.database_url)
         asyncio.run(_run(settings, settings.discord_token.get_secret_value(), args.command))
@@ -79,9 +87,15 @@ async def _run(settings: Settings, token: str, command: str) -> None:
 
 async def serve(pipeline: Pipeline, settings: Settings, token: str, *, pace: Pace | None = None) -> None:
     """Connect and work until the process is asked to stop. Raises ConfigurationError."""
-    async with Client(pipeline=pipeline, settings=settings, pace=pace) as client:
+    metrics = make_metrics(settings)
+    async with (
+        # Two bots on one database would paint everything twice.
+        pipeline.store.alone("discord"),
+        Client(pipeline=pipeline, settings=settings, pace=pace, metrics=metrics) as client,
+    ):
         await _login(client, token)
-        await client.work()
+        async with answering(client, settings, metrics):
+            await client.work()
 
 
 async def sync(pipeline: Pipeline, settings: Settings, token: str) -> list[str]:

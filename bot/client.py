@@ -8,17 +8,22 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot import logs
 from bot.catching_up import CatchUp
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
+from bot.cogs.owner import status_command
 from bot.cogs.recursion import Reactions
+from bot.metrics import Metrics
 from bot.opening import Opener
 from bot.outbox import Outbox
+from bot.translations import CommandTranslator, answer_in, tr, translated
 from bot.worker import Worker
 from pipeline.domain import Session
 from pipeline.engine import Pipeline
@@ -44,7 +49,14 @@ class Client(commands.Bot):
     pipeline's store; the client keeps only what may be forgotten.
     """
 
-    def __init__(self, *, pipeline: Pipeline, settings: Settings, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        settings: Settings,
+        pace: Pace | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         pace = pace or Pace()
         super().__init__(
             command_prefix=commands.when_mentioned,  # there are no text commands, see on_message
@@ -56,7 +68,9 @@ class Client(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             guild_ready_timeout=pace.guilds,
+            http_trace=metrics.trace if metrics else None,
         )
+        self.started_at = datetime.now(UTC)
         store = pipeline.store
         self.pipeline = pipeline
         self.settings = settings
@@ -67,6 +81,7 @@ class Client(commands.Bot):
             outbox=self.outbox,
             concurrency=settings.concurrency,
             progress_interval=pace.progress,
+            watch=metrics.see if metrics else None,
         )
         self._began = asyncio.Event()
         self.reactions = Reactions(self)
@@ -77,7 +92,9 @@ class Client(commands.Bot):
         await self.add_cog(self.reactions)
         await self.add_cog(self.replies)
         self.tree.add_command(imagine_command(self))
-        key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
+        self.tree.add_command(status_command(self))
+        await self.tree.set_translator(CommandTranslator())
+        key, wanted = f"discord:commands:{self.application_id}", await self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
             try:
                 await self.sync()
@@ -89,13 +106,17 @@ class Client(commands.Bot):
         """Register the commands with Discord; return their names. At most 200 a day can be created."""
         registered = await self.tree.sync()
         key = f"discord:commands:{self.application_id}"
-        await self.pipeline.store.keep(key, self._fingerprint())
+        await self.pipeline.store.keep(key, await self._fingerprint())
         log.info("registered %s", ", ".join(command.name for command in registered))
         return [command.name for command in registered]
 
-    def _fingerprint(self) -> str:
-        described = sorted((command.to_dict(self.tree) for command in self.tree.get_commands()), key=str)
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    async def _fingerprint(self) -> str:
+        translator = CommandTranslator()
+        described = [
+            await command.get_translated_payload(self.tree, translator)
+            for command in self.tree.get_commands()
+        ]
+        return hashlib.sha256(json.dumps(sorted(described, key=str), sort_keys=True).encode()).hexdigest()
 
     async def work(self) -> None:
         """Go on with what a former process left, connect, and work until closed."""
@@ -157,13 +178,19 @@ class Client(commands.Bot):
         channel = self.get_partial_messageable(place)
         reference = discord.MessageReference(message_id=about, channel_id=place, fail_if_not_exists=False)
         try:
-            await channel.send(text, reference=reference)
+            await channel.send(translated(text), reference=reference)
         except discord.HTTPException as error:
             log.info("left unsaid in %s: %s", place, error)
 
 
 class Tree(app_commands.CommandTree[Client]):
-    """Answers a failed command with one plain sentence, for the one who used it alone."""
+    """Answers in the language of who asks; a failed command with one plain sentence, for them alone."""
+
+    async def interaction_check(self, interaction: discord.Interaction[Client], /) -> bool:
+        """Let everything through, in its language."""
+        answer_in(interaction.locale)
+        logs.begin(interaction=interaction.id)
+        return True
 
     async def on_error(
         self, interaction: discord.Interaction[Client], error: app_commands.AppCommandError, /
@@ -171,12 +198,15 @@ class Tree(app_commands.CommandTree[Client]):
         """Say what went wrong; the log has the rest."""
         cause = error.original if isinstance(error, app_commands.CommandInvokeError) else error
         if isinstance(cause, ContextualDiffusionError):
-            text = str(cause)
+            text = translated(str(cause))
         elif isinstance(cause, app_commands.CommandNotFound):
-            text = "This command is not there any more; Discord will offer the new ones within minutes."
+            text = tr("This command is not there any more; Discord will offer the new ones within minutes.")
         else:
             log.error("interaction %s failed", interaction.id, exc_info=cause)
-            text = f"Something broke that should not have; the log says more under {interaction.id}."
+            text = tr(
+                "Something broke that should not have; the log says more under {number}.",
+                number=interaction.id,
+            )
         with suppress(discord.HTTPException):
             if interaction.response.is_done():
                 await interaction.followup.send(text, ephemeral=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bot.translations import tr
 from pipeline.domain import Session, Step, StepKind
 
 CONTENT = 2000  # characters of a message's content
@@ -57,12 +58,14 @@ def session_marker(session: Session) -> str:
 
 
 def title(step: Step) -> str:
-    """Name a step."""
+    """Name a step, for its reader."""
     if step.kind is StepKind.GENERATE:
-        return "First picture"
-    if step.kind is StepKind.TWEAK:
-        return "One thing changed" if step.depth == 0 else f"Recursion {step.depth}, one thing changed"
-    return f"Recursion {step.depth}"
+        return tr("First picture")
+    if step.kind is not StepKind.TWEAK:
+        return tr("Recursion {depth}", depth=step.depth)
+    if step.depth == 0:
+        return tr("One thing changed")
+    return tr("Recursion {depth}, one thing changed", depth=step.depth)
 
 
 def bar(share: float, cells: int = 12) -> str:

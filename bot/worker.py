@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 
+from bot import logs
 from bot.outbox import Outbox
 from bot.progress import ProgressMessage
-from pipeline.domain import Step, StepDone, StepFailed
+from pipeline.domain import Event, Step, StepDone, StepFailed
 from pipeline.engine import Pipeline
 from pipeline.errors import NotFound
 
 log = logging.getLogger(__name__)
+
+Watch = Callable[[Step, Event], None]  # told of everything that happens; never waits
 
 
 class Worker:
     """Run queued steps, `concurrency` at a time."""
 
     def __init__(
-        self, *, pipeline: Pipeline, outbox: Outbox, concurrency: int, progress_interval: float = 2.0
+        self,
+        *,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        concurrency: int,
+        progress_interval: float = 2.0,
+        watch: Watch | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._outbox = outbox
         self._concurrency = concurrency
         self._progress_interval = progress_interval
+        self._watch = watch
         self._queued = asyncio.Condition()
         self._pauses = (1.0, 5.0, 30.0, 120.0)  # seconds before a step is taken up again that broke off
 
@@ -47,7 +58,8 @@ class Worker:
                 log.exception("the queue cannot be read; trying again")
                 await asyncio.sleep(self._pauses[1])
                 continue
-            await self._work(step)
+            with logs.about(step=step.id, session=step.session_id):
+                await self._work(step)
             self._outbox.deliver(step.id)
             await self.wake()  # the steps below this one can run now
 
@@ -79,5 +91,7 @@ class Worker:
         async with progress, aclosing(self._pipeline.run(step.id)) as events:
             async for event in events:
                 progress.show(event)
+                if self._watch is not None:
+                    self._watch(step, event)
                 if isinstance(event, (StepDone, StepFailed)):
                     log.info("step %s: %s", step.id, type(event).__name__)

@@ -34,7 +34,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
             settings.executor_url, timeout=settings.worker_timeout, threads=settings.worker_threads
         )
         stack.callback(executor.shutdown, wait=True, cancel_futures=True)
-        generator = _generator(settings, executor)
+        generator = make_generator(settings, executor)
         pipeline = Pipeline(
             generator=generator,
             segmenter=MaskRCNNSegmenter(
@@ -72,7 +72,8 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
         yield pipeline
 
 
-def _generator(settings: Settings, executor: Executor) -> ImageGenerator:
+def make_generator(settings: Settings, executor: Executor) -> ImageGenerator:
+    """Make what paints, as `DIFFUSION_URL` says. Raises ConfigurationError."""
     scheme, _, rest = settings.diffusion_url.partition(":")
     if scheme == "embedded":
         return Embedded(executor=executor, weights=_find(rest or EMBEDDED_WEIGHTS))

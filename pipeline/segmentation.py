@@ -122,6 +122,14 @@ def segment_png(png: bytes, weights: str, params: SegmentParams) -> PackedDetect
     return pack(choose(labels, [float(score) for score in found["scores"]], masks, params), image.shape[:2])
 
 
+def classes_of(weights: str, params: SegmentParams) -> tuple[str, ...]:
+    """Load weights, try them on a grey picture, and return the classes that they know."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(buffer, "PNG")
+    segment_png(buffer.getvalue(), weights, params)
+    return tuple(map(str, _load(weights, params.engine).classes))
+
+
 @functools.cache
 def _load(weights: str, engine: str) -> Any:
     """Load a model once a worker. An exported file says by itself what runs it."""

@@ -143,6 +143,19 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="How much is logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="How it is logged: lines for people, or a JSON object a line for programs.",
+    )
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None,
+        description="Port on which `/metrics` answers Prometheus, and `/health` whether the bot is "
+        "connected; empty = neither.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on for these; whoever reaches it may read them.",
+    )
 
     @field_validator("segmenters", mode="before")
     @classmethod

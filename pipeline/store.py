@@ -7,20 +7,22 @@ import functools
 import hashlib
 import inspect
 import io
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import delete, event, func, select, update
+from sqlalchemy import Column, Integer, MetaData, Table, delete, event, func, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import ArgumentError, IntegrityError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import aliased
+from sqlalchemy.pool import NullPool
 
 from pipeline.domain import (
     Box,
@@ -35,8 +37,12 @@ from pipeline.domain import (
     StepKind,
     StepState,
 )
-from pipeline.errors import InvalidRequest, NotFound
+from pipeline.errors import ConfigurationError, InvalidRequest, NotFound
+from pipeline.locks import FileLock
 from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, StepRow
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 Row = TypeVar("Row")
 Kind = TypeVar("Kind")
@@ -279,7 +285,8 @@ class Store:
         """
         try:
             async with self._transaction() as db:
-                parent = await _get(db, StepRow, parent_id, "step")
+                # Locked: its siblings are counted, and it must not fail meanwhile.
+                parent = await _get(db, StepRow, parent_id, "step", lock=True)
                 if parent.state in (StepState.FAILED, StepState.CANCELLED):
                     raise InvalidRequest("That step has no picture to go on from; choose an earlier one.")
                 siblings = await db.scalar(select(func.count()).where(StepRow.parent_id == parent_id))
@@ -554,6 +561,53 @@ class Store:
                 .values(delivered=True)
             )
 
+    # -- for operators ----------------------------------------------------------------------------
+
+    async def census(self, client: str) -> dict[tuple[StepKind, StepState], int]:
+        """Count a client's steps by kind and state."""
+        query = (
+            select(StepRow.kind, StepRow.state, func.count())
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(SessionRow.client == client)
+            .group_by(StepRow.kind, StepRow.state)
+        )
+        async with self._sessions() as db:
+            return {
+                (StepKind(kind), StepState(state)): count for kind, state, count in await db.execute(query)
+            }
+
+    @asynccontextmanager
+    async def alone(self, client: str) -> AsyncIterator[None]:
+        """Work a client's queue with no other process doing so; ConfigurationError if one does.
+
+        The claim ends with the process, however that ends: a file lock beside an SQLite file, an advisory
+        lock of a connection of its own on PostgreSQL.
+        """
+        taken = ConfigurationError(
+            "Another process works on this database already: stop it first, or give this one a database of "
+            "its own (DATABASE_URL)."
+        )
+        if self._engine.dialect.name == "sqlite":
+            file = sqlite_file(self._engine.url.render_as_string(hide_password=False))
+            if file is None:  # in memory: nobody else can see it
+                yield
+                return
+            with FileLock(Path(f"{file}.{client}.lock")) as got:
+                if not got:
+                    raise taken
+                yield
+            return
+        async with self._engine.connect() as connection:
+            key = int.from_bytes(hashlib.sha256(f"alone:{client}".encode()).digest()[:8], "big", signed=True)
+            if not await connection.scalar(select(func.pg_try_advisory_lock(key))):
+                raise taken
+            await connection.commit()  # the lock is the connection's, not the transaction's
+            try:
+                yield
+            finally:
+                # Not given back to the pool with the lock on it, however this ends.
+                await connection.invalidate()
+
     # -- what a client keeps ----------------------------------------------------------------------
 
     async def recall(self, key: str) -> str:
@@ -573,17 +627,118 @@ class Store:
 
 
 def migrate(url: str) -> None:
-    """Bring a database to today's tables, making the file and its folder where there are none."""
+    """Bring a database to today's tables, making the file and its folder where there are none.
+
+    Raises ConfigurationError for a database that cannot be used, with what to do.
+    """
     from alembic import command
+    from alembic.util import CommandError
+
+    try:
+        if (file := sqlite_file(url)) is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        command.upgrade(_alembic(url), "head")
+    except CommandError as error:
+        raise ConfigurationError(
+            "The database in DATABASE_URL was made by a newer version of this program: update the program, "
+            "or restore the backup from before the update."
+        ) from error
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise unusable(error) from error
+
+
+async def revisions(url: str) -> tuple[str | None, str]:
+    """Return a database's migration, None where nothing is there yet, and the newest one that there is.
+
+    Tries whether the database is writable, and changes nothing. Raises ConfigurationError where it is not.
+    """
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    try:
+        newest = ScriptDirectory.from_config(_alembic(url)).get_current_head() or ""
+        engine, file = create_async_engine(url, poolclass=NullPool), sqlite_file(url)
+        if file is not None and not await asyncio.to_thread(_file_is_there, file):
+            return None, newest
+        if (
+            file is not None
+        ):  # SQLite makes tables outside of the driver's own transactions: this one has to be ours
+            engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            async with engine.connect() as db:
+                current = await db.run_sync(lambda it: MigrationContext.configure(it).get_current_revision())
+                if file is not None:
+                    for statement in ("PRAGMA busy_timeout=3000", "BEGIN IMMEDIATE", "ROLLBACK"):
+                        await db.exec_driver_sql(statement)
+                else:
+                    await db.run_sync(Table("write_trial", MetaData(), Column("number", Integer)).create)
+                    await db.rollback()
+            return current, newest
+        finally:
+            await engine.dispose()
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise unusable(error) from error
+
+
+def _file_is_there(file: Path) -> bool:
+    """Tell whether a database is there; PermissionError where it is not and cannot be made."""
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if not file.exists() and not os.access(folder, os.W_OK):
+        raise PermissionError(13, "Permission denied", str(folder))
+    return file.exists()
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for a server's."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    on_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if on_file else None
+
+
+def unusable(error: BaseException) -> ConfigurationError:
+    """Say what keeps a database from being used; nothing of its address, which has a password in it."""
+    if isinstance(error, ImportError):
+        driver = error.name or "its driver"
+        how = ": uv sync --extra postgresql" if driver == "asyncpg" else ""
+        return ConfigurationError(f"DATABASE_URL needs {driver}, which is not installed{how}.")
+    if isinstance(error, (ArgumentError, InvalidRequestError)):
+        return ConfigurationError(
+            "DATABASE_URL is not the address of a database with an async driver, as in "
+            "sqlite+aiosqlite:///data/bot.sqlite or postgresql+asyncpg://user:password@host/name."
+        )
+    cause = getattr(error, "orig", None) or error
+    said = " ".join(str(cause).split())[:200]
+    hints = {
+        "unable to open": "check that the folder is there and may be written to",
+        "readonly": "make the file and its folder writable for who runs the program",
+        "read-only": "make the file and its folder writable for who runs the program",
+        "permission": "make the file and its folder writable for who runs the program",
+        "not a database": "it is some other file; name another, or move it away",
+        "locked": "another program holds it; stop that one",
+        "malformed": "the file is damaged; restore a backup",
+        "password": "check user and password in it",
+        "does not exist": "make the database or the user, or mend the name",
+        "disk": "make room on the disk",
+    }
+    hint = next(
+        (text for words, text in hints.items() if words in said.lower()),
+        "check that it runs and can be reached from here" if isinstance(cause, OSError) else "see the log",
+    )
+    return ConfigurationError(
+        f"The database in DATABASE_URL cannot be used: {hint} ({type(cause).__name__}: {said})."
+    )
+
+
+def _alembic(url: str) -> Config:
     from alembic.config import Config
 
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
     root = Path(__file__).resolve().parent.parent
     config = Config(toml_file=str(root / "pyproject.toml"))
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    return config
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -595,8 +750,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-async def _get(db: AsyncSession, kind: Callable[..., Row], key: int, what: str) -> Row:
-    row = await db.get(kind, key)  # type: ignore[arg-type]
+async def _get(db: AsyncSession, kind: Callable[..., Row], key: int, what: str, *, lock: bool = False) -> Row:
+    row = await db.get(kind, key, with_for_update=lock or None)  # type: ignore[arg-type]
     if row is None:
         raise NotFound(f"There is no {what} {key}; it may have been deleted.")
     return row  # type: ignore[return-value]

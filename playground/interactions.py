@@ -120,7 +120,7 @@ class Interactions:
             "version": 1,
             "channel_id": str(channel.id),
             "channel": serialise.channel(self._world, channel, viewer=app.bot.id),
-            "locale": "en-US",
+            "locale": self._world.users[sent.user_id].locale,
             "entitlements": [],
             "attachment_size_limit": self._world.upload_limit(channel.guild_id),
             "app_permissions": str(int(serialise.permissions_of(self._world, channel, app.bot.id))),
@@ -132,11 +132,12 @@ class Interactions:
             data |= {"user": serialise.user(self._world.users[sent.user_id]), "context": 1}
             data["authorizing_integration_owners"] = {"0": "0"}
         else:
-            member = self._world.guilds[channel.guild_id].members[sent.user_id]
+            guild = self._world.guilds[channel.guild_id]
+            member = guild.members[sent.user_id]
             data |= {
                 "guild_id": str(channel.guild_id),
-                "guild": {"id": str(channel.guild_id), "locale": "en-US", "features": []},
-                "guild_locale": "en-US",
+                "guild": {"id": str(guild.id), "locale": guild.locale, "features": guild.features},
+                "guild_locale": guild.locale,
                 "member": serialise.member(member) | {"permissions": allowed},
                 "authorizing_integration_owners": {"0": str(channel.guild_id)},
                 "context": 0,

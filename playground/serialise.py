@@ -149,7 +149,7 @@ def guild(world: World, which: Guild, *, viewer: int | None = None) -> JSON:
         "roles": [role(r) for r in which.roles.values()],
         "emojis": [],
         "stickers": [],
-        "features": [],
+        "features": which.features,
         "mfa_level": 0,
         "system_channel_id": None,
         "system_channel_flags": 0,
@@ -160,7 +160,7 @@ def guild(world: World, which: Guild, *, viewer: int | None = None) -> JSON:
         "banner": None,
         "premium_tier": which.premium_tier,
         "premium_subscription_count": 0,
-        "preferred_locale": "en-US",
+        "preferred_locale": which.locale,
         "nsfw_level": 0,
         "premium_progress_bar_enabled": False,
     }

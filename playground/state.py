@@ -77,6 +77,7 @@ class User:
     name: str
     display_name: str
     bot: bool = False
+    locale: str = "en-US"  # the language of this member's Discord
 
 
 @dataclass(slots=True, eq=False)
@@ -249,6 +250,8 @@ class Guild:
     owner_id: int
     premium_tier: int = 0
     upload_limit_override: int | None = None
+    locale: str = "en-US"  # only a server with the feature COMMUNITY can choose another
+    features: list[str] = field(default_factory=list)
     roles: dict[int, Role] = field(default_factory=dict)
     members: dict[int, Member] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -176,6 +176,33 @@ class Automatic1111:
         self._closed = True
         if self._session is not None:
             await self._session.close()
+
+    async def survey(self, *, timeout: float = 10) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the server's checkpoints and samplers; paints nothing. Raises GeneratorError."""
+        checkpoints = await self._names("sd-models", ("title", "model_name"), timeout)
+        return checkpoints, await self._names("samplers", ("name",), timeout)
+
+    async def _names(self, endpoint: str, keys: tuple[str, ...], timeout: float) -> tuple[str, ...]:
+        try:
+            async with self._open().get(
+                self._base / endpoint, timeout=aiohttp.ClientTimeout(total=timeout), allow_redirects=False
+            ) as response:
+                data = await response.read()
+        except (aiohttp.ClientError, OSError) as err:  # TimeoutError is one
+            raise GeneratorError(
+                "The Stable Diffusion server cannot be reached: check that it is running and that "
+                "DIFFUSION_URL is right, then try again.",
+                retryable=True,
+            ) from err
+        if response.status != 200:
+            raise self._refusal(response.status, data)
+        try:
+            entries: list[dict[str, object]] = TypeAdapter(list[dict[str, object]]).validate_json(data)
+        except ValidationError as err:
+            raise GeneratorError(
+                "What answers at DIFFUSION_URL is not a Stable Diffusion server: check the address."
+            ) from err
+        return tuple(dict.fromkeys(str(entry[key]) for entry in entries for key in keys if entry.get(key)))
 
     # -- one picture ------------------------------------------------------------------------------------
 

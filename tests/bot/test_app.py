@@ -74,10 +74,11 @@ async def test_sync_registers_the_commands_and_stops(make_house: MakeHouse) -> N
     house = make_house()
     pipeline = house.make_pipeline()
     try:
-        assert await sync(pipeline, house.make_settings(), house.discord.token) == ["imagine"]
+        assert await sync(pipeline, house.make_settings(), house.discord.token) == ["imagine", "status"]
     finally:
         await pipeline.store.aclose()
-    (command,) = house.discord.world.application.commands[None].values()
+    commands = house.discord.world.application.commands[None].values()
+    command = next(command for command in commands if command["name"] == "imagine")
     assert [option["name"] for option in command["options"]] == [
         "prompt",
         "depth",

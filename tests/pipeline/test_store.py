@@ -1,11 +1,13 @@
 """The store: one request is one row, the tree is the queue, and two writers never trip over each other."""
 
 import asyncio
+import socket
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from pipeline.domain import (
     Box,
@@ -17,8 +19,8 @@ from pipeline.domain import (
     StepKind,
     StepState,
 )
-from pipeline.errors import InvalidRequest, NotFound
-from pipeline.store import Store, mask_to_png, migrate, png_to_mask
+from pipeline.errors import ConfigurationError, InvalidRequest, NotFound
+from pipeline.store import Store, mask_to_png, migrate, png_to_mask, revisions
 
 
 async def make(store: Store, request: str = "r", client: str = "cli", depth: int = 1):
@@ -199,7 +201,81 @@ async def test_a_copy_has_the_done_steps_with_their_words_and_nothing_painted(st
     assert await store.picture(two.id) is None
 
 
-async def test_deleting_a_session_deletes_all_of_it(store, database_url):
+async def test_siblings_asked_for_at_once_have_seeds_of_their_own(store):
+    session = await make(store, depth=0)
+    (first,) = await store.steps(session.id)
+    made = await asyncio.gather(
+        *(
+            store.add_step(parent_id=first.id, kind=StepKind.RECURSE, asked_by="1", origin=f"o{number}")
+            for number in range(8)
+        )
+    )
+    assert len({step.seed for step in made}) == 8
+
+
+async def test_a_census_counts_a_clients_steps(store):
+    await make(store, "a", depth=1)
+    await make(store, "b", client="discord")
+    assert await store.claim("cli") is not None
+    assert await store.census("cli") == {
+        (StepKind.GENERATE, StepState.RUNNING): 1,
+        (StepKind.RECURSE, StepState.QUEUED): 1,
+    }
+
+
+async def test_only_one_process_works_a_clients_queue(store, database_url):
+    other = Store(database_url)
+    try:
+        async with store.alone("discord"):
+            with pytest.raises(ConfigurationError, match="Another process works on this database"):
+                async with other.alone("discord"):
+                    pytest.fail("both had it")
+            async with other.alone("cli"):
+                pass
+        async with other.alone("discord"):
+            pass
+    finally:
+        await other.aclose()
+
+
+async def test_revisions_tell_how_far_a_database_is(database_url, tmp_path):
+    current, newest = await revisions(database_url)
+    assert current == newest != ""
+    assert await revisions(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'x.sqlite'}") == (None, newest)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///x.sqlite", "async driver"),
+        ("nonsense", "not the address of a database"),
+        ("sqlite+aiosqlite:///{tmp}/text.sqlite", "it is some other file"),
+        ("postgresql+asyncpg://u:hidden@127.0.0.1:{port}/x", "check that it runs"),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path, url, words):
+    (tmp_path / "text.sqlite").write_text("not a database at all, but long enough to look into\n" * 100)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = url.format(tmp=tmp_path, port=unused.getsockname()[1])
+        for tried in (asyncio.to_thread(migrate, url), revisions(url)):
+            with pytest.raises(ConfigurationError) as caught:
+                await tried
+            assert words in str(caught.value) or "needs asyncpg" in str(caught.value)
+            assert "hidden" not in str(caught.value)
+
+
+async def test_a_database_of_a_newer_program_is_left_alone(database_url):
+    store = Store(database_url)
+    async with store._sessions.begin() as db:
+        await db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await store.aclose()
+    with pytest.raises(ConfigurationError, match="newer version"):
+        await asyncio.to_thread(migrate, database_url)
+
+
+async def test_deleting_a_session_deletes_all_of_it(store):
     session = await make(store)
     step, _ = await store.steps(session.id)
     await store.save_objects(step.id, [scene_object(1)])
@@ -208,12 +284,14 @@ async def test_deleting_a_session_deletes_all_of_it(store, database_url):
     await store.delete_session(session.id)
     with pytest.raises(NotFound):
         await store.session(session.id)
-    with sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///")) as db:
+    async with store._sessions() as db:
         for table in ("sessions", "steps", "objects", "pictures", "posts"):
-            assert db.execute(f"select count(*) from {table}").fetchone() == (0,)  # noqa: S608
+            assert await db.scalar(text(f"select count(*) from {table}")) == 0  # noqa: S608
 
 
 async def test_sqlite_is_in_wal_mode_with_foreign_keys(store, database_url):
+    if not database_url.startswith("sqlite"):
+        pytest.skip("this is about SQLite")
     await make(store)
     with sqlite3.connect(database_url.removeprefix("sqlite+aiosqlite:///")) as db:
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)

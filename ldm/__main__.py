@@ -1,4 +1,4 @@
-"""The model's command line: `python -m ldm draw | train | sample | evaluate`."""
+"""The model's command line: `python -m ldm draw | train | sample | paint-scenes | evaluate`."""
 
 import argparse
 import os
@@ -72,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--height", type=int, default=192)
     sample.add_argument("--width", type=int, default=192)
     sample.set_defaults(run=_sample)
+
+    paint = commands.add_parser(
+        "paint-scenes", help="paint drawn scenes over, as pictures with masks (COCO) to train segmenters on"
+    )
+    paint.add_argument("out", type=Path, help="folder of the data set; what it holds is not painted again")
+    paint.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
+    paint.add_argument("--count", type=int, default=600, help="pictures (600)")
+    paint.add_argument("--seed", type=int, default=2_000_000, help="seed of the first scene (2000000)")
+    paint.add_argument("--workers", type=int, default=2)
+    paint.set_defaults(run=_paint_scenes)
 
     check = commands.add_parser("evaluate", help="measure on held-out seeds")
     check.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
@@ -150,6 +160,14 @@ def _sample(chosen: argparse.Namespace) -> int:
         )
         pictures.append(model.decode(model.advance(state, chosen.steps)))
     write_sheet(chosen.out, [pictures], gap=4 if len(pictures) > 1 else 0)
+    return 0
+
+
+def _paint_scenes(chosen: argparse.Namespace) -> int:
+    from .painted import paint_scenes
+
+    seeds = range(chosen.seed, chosen.seed + chosen.count)
+    print(paint_scenes(chosen.out, seeds, chosen.weights, chosen.workers))
     return 0
 
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 import scenes
+from scenes import Scene
+from scenes.datasets import write_coco_truth
+from scenes.palette import NOUNS
 
 from .config import NATIVE
 
@@ -138,6 +141,30 @@ def _loosen(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.boo
     radius = rng.uniform(0.5, 7.0)
     grown = np.asarray(picture.filter(ImageFilter.GaussianBlur(radius))) > rng.integers(12, 110)
     return grown | mask
+
+
+def draw_labelled(seed: int, scale: int) -> Scene:
+    """Draw a scene with its masks at `scale` times the model's size: three square ones for each wide one."""
+    rng = np.random.Generator(np.random.PCG64([seed, 83]))
+    height, width = WIDE if rng.random() < 0.25 else (NATIVE, NATIVE)
+    return scenes.draw(seed, height=height * scale, width=width * scale)
+
+
+def labelled_name(seed: int) -> str:
+    """Name the file of a labelled scene's picture."""
+    return f"painted-{seed}.png"
+
+
+def other_look(label: str, rng: np.random.Generator) -> tuple[str, ...]:
+    """Choose a look of a class, as tags with the noun last."""
+    looks = scenes.looks(label)
+    return (*looks[int(rng.integers(len(looks)))], NOUNS[label])
+
+
+def write_truth(folder: Path, seeds: Sequence[int], scale: int) -> Path:
+    """Write annotations.json (COCO) of the scenes whose pictures lie in `folder`/images."""
+    drawn = ((labelled_name(seed), draw_labelled(seed, scale)) for seed in seeds)
+    return write_coco_truth(folder, drawn)
 
 
 @dataclass(frozen=True, slots=True)

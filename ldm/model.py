@@ -169,8 +169,12 @@ class LatentDiffusion:
 
     def decode(self, state: SamplerState) -> NDArray[np.uint8]:
         """Give the picture uint8 [H, W, 3]; before the end, what it is expected to become."""
-        latents = state.clean * self.std + self.mean
-        return to_pixels(self._decode(tf.constant(latents[None]))[0].numpy())
+        return self.decode_latents(state.clean)
+
+    def decode_latents(self, latents: Floats) -> NDArray[np.uint8]:
+        """Give the picture uint8 [H, W, 3] of normalised latents [h, w, C]."""
+        raw = latents * self.std + self.mean
+        return to_pixels(self._decode(tf.constant(raw[None]))[0].numpy())
 
     def encode(self, image: NDArray[np.uint8]) -> Floats:
         """Give the normalised latents [h, w, C] of a picture [H, W, 3]."""

@@ -33,8 +33,8 @@ def train_autoencoder(
 ) -> float:
     """Train until the schedule's end or a signal; give the held-out PSNR in dB. Resumes the run folder.
 
-    With `keep_encoder`, an autoencoder's or a whole model's file, only the decoder is trained on from there: latents and all
-    that was made of them stay valid.
+    With `keep_encoder`, an autoencoder's or a whole model's file, only the decoder is trained on from there:
+    latents and all that was made of them stay valid.
     """
     keras.utils.set_random_seed(7)  # the first weights are drawn from Keras' global state
     encoder, decoder = build_encoder(config, dtype=dtype), build_decoder(config, dtype=dtype)

@@ -24,6 +24,11 @@ MIN_FEATHER = 1.0
 MAX_FEATHER = 32.0
 MIN_PADDING = 16.0
 
+CELLS = 28  # a side of the soft masks that Mask R-CNN stretches over an object's box
+_REACH = 2  # of these cells: how far an edge may lie from where the stretched mask has it
+_CELL_PIXELS = 8  # pixels a cell that edges are looked for at; more costs time and finds nothing else
+_SMOOTHNESS = 1e-3  # variance of colours (0..1) below which a place counts as even
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
@@ -100,6 +105,57 @@ def paste(picture: Picture, patch: Patch, painted: Picture) -> Picture:
     result = picture.copy()
     result[box.y1 : box.y2, box.x1 : box.x2] = np.where(alpha > 0, mixed, old)
     return result
+
+
+def follow_edges(picture: Picture, mask: Mask) -> Mask:
+    """Move the border of a detected mask [H, W] to the picture's edges nearby.
+
+    A guided filter (He, Sun, Tang 2010) with the picture as its guide: locally the mask becomes that linear
+    function of the colours that fits it best. Its reach follows the coarseness of the detector's masks.
+    """
+    if not mask.any():
+        return mask
+    box = bounding_box(mask)
+    cell = max(box.height, box.width) / CELLS
+    around = math.ceil(3 * _REACH * cell) + 2
+    y1, x1 = max(0, box.y1 - around), max(0, box.x1 - around)
+    part = np.s_[y1 : box.y2 + around, x1 : box.x2 + around]
+    whole, inside = picture[part], mask[part]
+    height, width = inside.shape
+    scale = min(1.0, _CELL_PIXELS / cell)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    guide = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX), np.float32) / 255
+    coarse = Image.fromarray(inside.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    radius = max(1, round(_REACH * cell * scale))
+    slopes, offsets = _guided(guide, np.asarray(coarse, np.float32) / 255, radius)
+    share = _enlarged(offsets, width, height)
+    for channel in range(3):
+        share += _enlarged(slopes[..., channel], width, height) * (whole[..., channel] / np.float32(255))
+    found = np.zeros_like(mask)
+    found[part] = share > 0.5
+    return found if found.any() else mask
+
+
+def _guided(
+    guide: NDArray[np.float32], mask: NDArray[np.float32], radius: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Fit the mask [h, w] by the colours [h, w, 3] around each pixel: slopes [h, w, 3], offsets [h, w]."""
+    from scipy.ndimage import uniform_filter
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        size = (2 * radius + 1,) * 2 + (1,) * (values.ndim - 2)
+        return uniform_filter(values, size, mode="nearest")
+
+    colour, share = mean(guide), mean(mask)
+    together = mean(guide * mask[..., None]) - colour * share[..., None]
+    spread = mean(guide[..., :, None] * guide[..., None, :]) - colour[..., :, None] * colour[..., None, :]
+    spread += np.eye(3, dtype=np.float32) * _SMOOTHNESS
+    slopes = np.linalg.solve(spread, together[..., None])[..., 0]
+    return mean(slopes), mean(share - (slopes * colour).sum(-1))
+
+
+def _enlarged(values: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    return np.array(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _distance_outside(mask: Mask) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline.domain import Box, Detection, Mask
 from pipeline.errors import BackendError, ConfigurationError, SegmentationError
+from pipeline.masks import follow_edges
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +119,13 @@ def segment_png(png: bytes, weights: str, params: SegmentParams) -> PackedDetect
     found = model.detect([image])[0]
     # class_ids are 1-based: 0 is the background, which the weights' own list leaves out.
     labels = [str(model.classes[int(class_id) - 1]) for class_id in found["class_ids"]]
+    scores = [float(score) for score in found["scores"]]
     masks = np.moveaxis(np.asarray(found["masks"], dtype=np.bool_), -1, 0)  # [H, W, N] -> [N, H, W]
-    return pack(choose(labels, [float(score) for score in found["scores"]], masks, params), image.shape[:2])
+    # Here and not in the detector, whose masks are to be Matterport's.
+    sharp = [
+        follow_edges(image, m) if s >= params.min_score else m for m, s in zip(masks, scores, strict=True)
+    ]
+    return pack(choose(labels, scores, np.array(sharp).reshape(masks.shape), params), image.shape[:2])
 
 
 def classes_of(weights: str, params: SegmentParams) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Write scenes as data sets that others' tools read: COCO, VIA 2, and a contact sheet to look at."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,15 @@ _HUES = ((230, 60, 70), (40, 110, 230), (20, 150, 80), (230, 140, 20), (140, 60,
 
 def write_coco(folder: Path, *, count: int, seed: int, height: int, width: int) -> Path:
     """Write images/ and annotations.json as COCO has them, masks run-length coded; give the JSON path."""
+    return write_coco_truth(folder, _pictures(folder, count, seed, height, width))
+
+
+def write_coco_truth(folder: Path, pictures: Iterable[tuple[str, Scene]]) -> Path:
+    """Write annotations.json for pictures (file name, scene) that lie in images/; give the JSON's path."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, (name, scene) in enumerate(_pictures(folder, count, seed, height, width), 1):
+    for number, (name, scene) in enumerate(pictures, 1):
+        height, width = scene.image.shape[:2]
         images.append(
             {
                 "id": number,

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.domain import Box
-from pipeline.masks import bounding_box, cut, paste, plan_patch
+from pipeline.masks import bounding_box, cut, follow_edges, paste, plan_patch
 
 PLAN = {"grow": 0.06, "blur": 0.08, "padding": 0.5}
 
@@ -104,3 +105,44 @@ def test_bounding_box_is_half_open():
     mask = np.zeros((10, 10), np.bool_)
     mask[2:5, 3:9] = True
     assert bounding_box(mask) == Box(2, 3, 5, 9)
+
+
+def coarse(mask: np.ndarray) -> np.ndarray:
+    """Make a mask as a detector does: 28 cells over its box."""
+    box = bounding_box(mask)
+    part = Image.fromarray(mask[box.y1 : box.y2, box.x1 : box.x2].astype(np.uint8) * 255)
+    cells = part.resize((28, 28), Image.Resampling.BOX)
+    out = np.zeros_like(mask)
+    out[box.y1 : box.y2, box.x1 : box.x2] = (
+        np.asarray(cells.resize(part.size, Image.Resampling.BILINEAR)) > 100
+    )
+    return out
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / (a | b).sum()
+
+
+@pytest.mark.parametrize("side", [96, 400, 900])
+def test_a_detected_mask_is_moved_to_the_edges_of_the_picture(side):
+    sky = np.zeros((side, side), np.bool_)
+    sky[: side // 2] = True
+    sky &= ~disc(side, side, side * 0.4, side * 0.5, side * 0.13)  # a head before the sky
+    picture = np.where(sky[..., None], (120, 180, 240), (200, 150, 120)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    picture = np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+    before = coarse(sky)
+    after = follow_edges(picture, before)
+    assert overlap(after, sky) > 0.98
+    assert overlap(after, sky) > overlap(before, sky)
+
+
+def test_where_the_picture_has_no_edges_a_mask_stays():
+    mask = disc(120, 160, 60, 80, 30)
+    plain = np.full((120, 160, 3), 90, np.uint8)
+    assert overlap(follow_edges(plain, mask), mask) > 0.95
+    assert follow_edges(noise(120, 160), mask).shape == mask.shape
+    dot = np.zeros((40, 40), np.bool_)
+    dot[20, 20] = True
+    assert follow_edges(plain[:40, :40], dot).any(), "an object is never lost"
+    assert not follow_edges(plain, np.zeros((120, 160), np.bool_)).any()

@@ -1,0 +1,1 @@
+"""Measure the shipped models on held-out seeds: `python -m benchmarks.quality`."""

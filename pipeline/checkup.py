@@ -29,7 +29,7 @@ from pipeline.errors import ContextualDiffusionError
 from pipeline.executors import make_executor
 from pipeline.generators.automatic1111 import Automatic1111
 from pipeline.language_server import find_model
-from pipeline.locks import FileLock
+from pipeline.process_lock import FileLock
 from pipeline.segmentation import SegmentParams, classes_of
 from pipeline.settings import ROOT, Settings
 from pipeline.store import revisions, sqlite_file

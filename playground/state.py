@@ -78,6 +78,7 @@ class User:
     display_name: str
     bot: bool = False
     locale: str = "en-US"  # the language of this member's Discord
+    dms_closed: bool = False  # to bots that share a server with it
 
 
 @dataclass(slots=True, eq=False)

@@ -125,7 +125,10 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A picture to paint from text; sizes in pixels."""
+    """A picture to paint from text, or from text over another picture; sizes in pixels.
+
+    `image` is a PNG, RGB, of `width` x `height`; `strength` 0..1 is how far the new picture may leave it.
+    """
 
     prompt: str
     negative_prompt: str
@@ -134,6 +137,8 @@ class GenerationRequest:
     height: int
     steps: int
     guidance: float
+    image: bytes | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,6 +238,14 @@ class ContextWriter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The picture that a session's first one is painted over, and how far that may leave it, 0..1."""
+
+    sha256: str  # of the PNG in the store
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One member's run: what was asked, and where it is shown."""
 
@@ -250,6 +263,7 @@ class Session:
     guidance: float
     created_at: datetime
     meta: dict[str, str]  # what else the client must remember to go on after a restart
+    source: Source | None = None  # None: from the prompt alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,12 +31,13 @@ from pipeline.domain import (
     SceneContext,
     SceneObject,
     Session,
+    Source,
     Step,
     StepKind,
     StepState,
 )
 from pipeline.errors import InvalidRequest, NotFound
-from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, StepRow
+from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, SourceRow, StepRow
 
 Row = TypeVar("Row")
 Kind = TypeVar("Kind")
@@ -132,8 +133,13 @@ class Store:
         guidance: float,
         depth: int,
         meta: Mapping[str, str] | None = None,
+        source: bytes | None = None,
+        strength: float = 0.0,
     ) -> Session:
-        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session."""
+        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session.
+
+        `source` (PNG of the session's size) is what the first picture is painted over.
+        """
         try:
             async with self._transaction() as db:
                 row = SessionRow(
@@ -148,9 +154,13 @@ class Store:
                     steps=steps,
                     guidance=guidance,
                     meta=dict(meta or {}),
+                    source_sha256=hashlib.sha256(source).hexdigest() if source else "",
+                    source_strength=strength if source else 0.0,
                 )
                 db.add(row)
                 await db.flush()
+                if source:
+                    db.add(SourceRow(session_id=row.id, png=source))
                 parent: StepRow | None = None
                 for level in range(depth + 1):
                     step = StepRow(
@@ -191,6 +201,8 @@ class Store:
             copy = SessionRow(**values, client=client, request=request, meta={"replay_of": str(session_id)})
             db.add(copy)
             await db.flush()
+            if (picture := await db.get(SourceRow, session_id)) is not None:
+                db.add(SourceRow(session_id=copy.id, png=picture.png))
             copies: dict[int, int] = {}
             steps = await db.scalars(
                 select(StepRow)
@@ -420,6 +432,11 @@ class Store:
         """Read a step's picture (PNG) as far as it is painted, None before the first object."""
         async with self._sessions() as db:
             return await db.scalar(select(PictureRow.png).where(PictureRow.step_id == step_id))
+
+    async def source(self, session_id: int) -> bytes | None:
+        """Read the picture (PNG) that a session's first one is painted over, None where there is none."""
+        async with self._sessions() as db:
+            return await db.scalar(select(SourceRow.png).where(SourceRow.session_id == session_id))
 
     async def objects(self, step_id: int) -> tuple[SceneObject, ...]:
         async with self._sessions() as db:
@@ -651,6 +668,7 @@ def _session(row: SessionRow) -> Session:
         guidance=row.guidance,
         created_at=row.created_at,
         meta=dict(row.meta),
+        source=Source(row.source_sha256, row.source_strength) if row.source_sha256 else None,
     )
 
 

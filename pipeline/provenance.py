@@ -1,8 +1,8 @@
 """What made a picture, written into its file: our JSON, and AUTOMATIC1111's `parameters` text beside it.
 
-A PNG carries both as texts of its own, and the JSON once more in an XMP packet: programs that make another
-kind of file of it leave such texts behind and take XMP along. A WebP carries XMP, and the parameters in EXIF's
-UserComment, where AUTOMATIC1111 looks for them.
+A PNG carries both as texts of its own, and the JSON once more in an XMP packet: programs that make
+another kind of file of it leave such texts behind and take XMP along. A WebP carries XMP, and the parameters
+in EXIF's UserComment, where AUTOMATIC1111 looks for them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -153,10 +154,8 @@ def texts_of(image: Image.Image) -> dict[str, str]:
         if isinstance(text, str) and 0 < len(text) <= _LONGEST:
             found[key] = str(text)
     if KEY not in found and len(packet) <= 2 * _LONGEST and (match := _PACKED.search(packet)):
-        try:
+        with suppress(binascii.Error, UnicodeDecodeError):
             found[KEY] = base64.b64decode(match[1]).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError):
-            pass
     if PARAMETERS not in found and (comment := _user_comment(image)):
         found[PARAMETERS] = comment
     return found

@@ -69,24 +69,10 @@ def test_what_may_pass_does():
         (file(Image.effect_noise((64, 64), 50), "JPEG")[:900], "damaged"),
         (b"x" * (uploads.MAX_BYTES + 1), "25.0 MiB"),
     ],
-    ids=(
-        [
-            "empty",
-            "exe",
-            "svg",
-            "gif",
-            "bmp",
-            "tiff",
-            "bomb",
-            "large",
-            "long",
-            "text-bomb",
-            "profile-bomb",
-            "cut-png",
-            "cut-jpeg",
-            "heavy",
-        ]
-    ),
+    ids=[
+        *("empty", "exe", "svg", "gif", "bmp", "tiff", "bomb", "large", "long"),
+        *("text-bomb", "profile-bomb", "cut-png", "cut-jpeg", "heavy"),
+    ],
 )
 def test_harmful_files_are_refused_in_words(data, words):
     with pytest.raises(InvalidRequest, match=words):

@@ -17,6 +17,8 @@ from bot.catching_up import CatchUp
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
 from bot.cogs.recursion import Reactions
+from bot.cogs.sessions import session_commands
+from bot.deleting import Remover
 from bot.opening import Opener
 from bot.outbox import Outbox
 from bot.worker import Worker
@@ -68,6 +70,7 @@ class Client(commands.Bot):
             concurrency=settings.concurrency,
             progress_interval=pace.progress,
         )
+        self.remover = Remover(client=self, store=store, outbox=self.outbox)
         self._began = asyncio.Event()
         self.reactions = Reactions(self)
         self.replies = Replies(self)
@@ -77,6 +80,7 @@ class Client(commands.Bot):
         await self.add_cog(self.reactions)
         await self.add_cog(self.replies)
         self.tree.add_command(imagine_command(self))
+        self.tree.add_command(session_commands(self))
         key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
             try:

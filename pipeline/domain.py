@@ -302,6 +302,19 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """What is kept of one member."""
+
+    sessions: int
+    pictures: int  # in their sessions
+    size: int  # bytes of these pictures
+    sources: int  # pictures that they attached
+    others: int  # steps in their sessions that other members asked for
+    elsewhere: int  # steps that they asked for in other members' sessions
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Work goes on: `done` of `total` pieces of a stage, `share` 0..1 of the step as a whole."""
 

@@ -25,6 +25,7 @@ from sqlalchemy.orm import aliased
 from pipeline.domain import (
     Box,
     Detection,
+    Footprint,
     Mask,
     PaintParams,
     Post,
@@ -570,6 +571,154 @@ class Store:
                 .where(StepRow.id == step_id, StepRow.attempt == attempt)
                 .values(delivered=True)
             )
+
+    # -- sessions as members look for them --------------------------------------------------------
+
+    async def find_sessions(
+        self,
+        client: str,
+        *,
+        owner: str = "",
+        guild: str = "",
+        place: str = "",
+        words: str = "",
+        limit: int = 25,
+        offset: int = 0,
+    ) -> list[Session]:
+        """List shown sessions, the latest first: a member's, or a server's, or both together.
+
+        `words` must be in the prompt, or be the session's number; `place` keeps those shown there.
+        """
+        query = select(SessionRow).where(SessionRow.client == client, SessionRow.place != "")
+        theirs, here = SessionRow.owner == owner, SessionRow.meta["guild"].as_string() == guild
+        if owner and guild:
+            query = query.where(theirs | here)
+        elif owner or guild:
+            query = query.where(theirs if owner else here)
+        if place:
+            query = query.where(SessionRow.place == place)
+        if words:
+            found = SessionRow.prompt.icontains(words, autoescape=True)
+            number = words.lstrip("#")
+            is_number = number.isascii() and number.isdigit() and len(number) < 10
+            query = query.where(found | (SessionRow.id == int(number)) if is_number else found)
+        query = query.order_by(SessionRow.id.desc()).limit(limit).offset(offset)
+        async with self._sessions() as db:
+            return [_session(row) for row in await db.scalars(query)]
+
+    async def count_sessions(self, client: str, *, owner: str) -> int:
+        """Count a member's shown sessions."""
+        query = select(func.count()).where(
+            SessionRow.client == client, SessionRow.owner == owner, SessionRow.place != ""
+        )
+        async with self._sessions() as db:
+            return int(await db.scalar(query) or 0)
+
+    async def count_pictures(self, session_ids: Sequence[int]) -> dict[int, int]:
+        """Count the finished pictures of each of these sessions."""
+        query = (
+            select(StepRow.session_id, func.count())
+            .where(StepRow.session_id.in_(session_ids), StepRow.state == StepState.DONE)
+            .group_by(StepRow.session_id)
+        )
+        async with self._sessions() as db:
+            return {row[0]: row[1] for row in await db.execute(query)}
+
+    async def changes(self, session_id: int) -> dict[int, tuple[tuple[int, str], ...]]:
+        """Read the numbers and labels of the objects that each step of a session repaints, without masks."""
+        query = (
+            select(ObjectRow.step_id, ObjectRow.number, ObjectRow.label)
+            .join(StepRow, StepRow.id == ObjectRow.step_id)
+            .where(StepRow.session_id == session_id, ObjectRow.repaint.is_(True))
+            .order_by(ObjectRow.step_id, ObjectRow.number)
+        )
+        found: dict[int, list[tuple[int, str]]] = {}
+        async with self._sessions() as db:
+            for step_id, number, label in await db.execute(query):
+                found.setdefault(step_id, []).append((number, label))
+        return {step_id: tuple(items) for step_id, items in found.items()}
+
+    async def posts_of(self, session_id: int) -> list[Post]:
+        """List where the parts of a session's steps are shown, in the order of the steps."""
+        query = (
+            select(PostRow)
+            .join(StepRow, StepRow.id == PostRow.step_id)
+            .where(StepRow.session_id == session_id)
+            .order_by(PostRow.step_id, PostRow.part)
+        )
+        async with self._sessions() as db:
+            return [Post(row.step_id, row.part, row.place, row.message) for row in await db.scalars(query)]
+
+    async def steps_with_picture(self, client: str, sha256: str) -> list[Step]:
+        """Find the finished steps of a client that made exactly this file, the first one first."""
+        query = (
+            select(StepRow)
+            .join(PictureRow, PictureRow.step_id == StepRow.id)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(PictureRow.sha256 == sha256, SessionRow.client == client, StepRow.state == StepState.DONE)
+            .order_by(StepRow.id)
+            .limit(10)
+        )
+        async with self._sessions() as db:
+            return [_step(row) for row in await db.scalars(query)]
+
+    # -- what is kept of a member -----------------------------------------------------------------
+
+    async def sessions_of(self, client: str, owner: str) -> list[Session]:
+        """List all of a member's sessions, shown or not, oldest first."""
+        query = (
+            select(SessionRow)
+            .where(SessionRow.client == client, SessionRow.owner == owner)
+            .order_by(SessionRow.id)
+        )
+        async with self._sessions() as db:
+            return [_session(row) for row in await db.scalars(query)]
+
+    async def steps_elsewhere(self, client: str, member: str) -> list[Step]:
+        """List the steps that a member asked for in other members' sessions."""
+        query = (
+            select(StepRow)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(SessionRow.client == client, SessionRow.owner != member, StepRow.asked_by == member)
+            .order_by(StepRow.id)
+        )
+        async with self._sessions() as db:
+            return [_step(row) for row in await db.scalars(query)]
+
+    async def footprint(self, client: str, member: str) -> Footprint:
+        """Count what is kept of a member."""
+        own = (SessionRow.client == client) & (SessionRow.owner == member)
+        sessions = select(func.count(), func.min(SessionRow.created_at)).where(own)
+        steps = select(func.count()).select_from(StepRow).join(SessionRow).where(own)
+        pictures = (
+            select(func.count(), func.sum(func.length(PictureRow.png)))
+            .select_from(PictureRow)
+            .join(StepRow, StepRow.id == PictureRow.step_id)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(own)
+        )
+        sources = (
+            select(func.count())
+            .select_from(SourceRow)
+            .join(SessionRow, SessionRow.id == SourceRow.session_id)
+            .where(own)
+        )
+        async with self._sessions() as db:
+            count, since = (await db.execute(sessions)).one()
+            painted, size = (await db.execute(pictures)).one()
+            attached = await db.scalar(sources)
+            others = await db.scalar(steps.where(StepRow.asked_by.not_in(("", member))))
+        elsewhere = len(await self.steps_elsewhere(client, member))
+        return Footprint(count, painted, size or 0, attached or 0, others or 0, elsewhere, since)
+
+    async def forget_asker(self, step_id: int, *, png: bytes | None) -> None:
+        """Take out of a step who asked for it and in which words; `png` replaces its picture if given."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            row.asked_by, row.request = "", ""
+            row.origin = f"forgotten:{row.id}"  # an origin may name the member
+            if png is not None:
+                await _put_picture(db, step_id, png)
 
     # -- what a client keeps ----------------------------------------------------------------------
 

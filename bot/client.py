@@ -21,6 +21,8 @@ from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
 from bot.cogs.owner import status_command
 from bot.cogs.recursion import Reactions
+from bot.cogs.sessions import session_commands
+from bot.deleting import Remover
 from bot.metrics import Metrics
 from bot.opening import Opener
 from bot.outbox import Outbox
@@ -84,6 +86,7 @@ class Client(commands.Bot):
             progress_interval=pace.progress,
             watch=metrics.see if metrics else None,
         )
+        self.remover = Remover(client=self, store=store, outbox=self.outbox)
         self._began = asyncio.Event()
         self.reactions = Reactions(self)
         self.replies = Replies(self)
@@ -98,6 +101,7 @@ class Client(commands.Bot):
         self.tree.add_command(imagine_command(self))
         self.tree.add_command(status_command(self))
         self.tree.add_command(tweak_menu(self))
+        self.tree.add_command(session_commands(self))
         await self.tree.set_translator(CommandTranslator())
         key, wanted = f"discord:commands:{self.application_id}", await self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:

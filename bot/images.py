@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from pipeline import provenance
 from pipeline.domain import Box, SceneObject
 
 THUMBNAIL = 192  # pixels
@@ -31,15 +32,16 @@ def encodings(png: bytes) -> Iterator[Encoding]:
     yield Encoding("png", png)
     with Image.open(io.BytesIO(png)) as opened:
         image = opened.convert("RGB")
-    yield Encoding("webp", _save(image, "WEBP", lossless=True, method=4), "shown as lossless WebP")
+    told = provenance.webp_metadata(png)
+    lossless = _save(image, "WEBP", lossless=True, method=4, **told)
+    yield Encoding("webp", lossless, "shown as lossless WebP")
     for quality in (95, 85, 70):
-        yield Encoding(
-            "webp", _save(image, "WEBP", quality=quality, method=4), f"shown as WebP of quality {quality}"
-        )
+        lossy = _save(image, "WEBP", quality=quality, method=4, **told)
+        yield Encoding("webp", lossy, f"shown as WebP of quality {quality}")
     while max(image.size) > 256:
         image = image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.LANCZOS)
         remark = f"shown smaller, {image.width} × {image.height}"
-        yield Encoding("webp", _save(image, "WEBP", quality=85, method=4), remark)
+        yield Encoding("webp", _save(image, "WEBP", quality=85, method=4, **told), remark)
 
 
 def preview(picture: bytes) -> bytes:
@@ -112,7 +114,7 @@ def _shrunk(picture: bytes, side: int) -> bytes:
     return _save(image, "WEBP", quality=85, method=2)
 
 
-def _save(image: Image.Image, kind: str, **options: int) -> bytes:
+def _save(image: Image.Image, kind: str, **options: int | bytes) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -77,3 +77,8 @@ def bar(share: float, cells: int = 12) -> str:
 def size_of(count: int) -> str:
     """Write a number of bytes for people."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{max(1, count // 1024)} KiB"
+
+
+def jump(guild: str, place: str, message: str) -> str:
+    """Give the address of a message; `guild` is "" in a DM."""
+    return f"https://discord.com/channels/{guild or '@me'}/{place}/{message}"

@@ -23,7 +23,7 @@ from pipeline.assembly import open_pipeline
 from pipeline.domain import Progress as Going
 from pipeline.domain import Session, Step, StepFailed, StepKind, StepState
 from pipeline.engine import Pipeline
-from pipeline.errors import ContextualDiffusionError
+from pipeline.errors import ContextualDiffusionError, InvalidRequest
 from pipeline.render import outlined
 from pipeline.settings import Settings, explain
 from pipeline.store import Store, migrate
@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     imagine.add_argument("--negative", default="", help="what the picture should not show")
     imagine.add_argument("--width", type=int)
     imagine.add_argument("--height", type=int)
+    imagine.add_argument("--image", type=Path, help="a PNG, JPEG or WebP picture to start from")
+    imagine.add_argument("--strength", type=float, help="how far to leave that picture, up to 1 (0.6)")
     show = commands.add_parser("show", help="list sessions, or show one with its story and notes")
     show.add_argument("session", type=int, nargs="?")
     tweak = commands.add_parser("tweak", help='change objects of a picture: tweak STEP "2: red leather"')
@@ -80,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _imagine(args: argparse.Namespace, settings: Settings) -> int:
+    try:
+        image = None if args.image is None else args.image.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{args.image} cannot be read ({error.strerror}).") from error
     async with open_pipeline(settings) as pipeline:
         session = await pipeline.imagine(
             args.prompt,
@@ -91,6 +97,8 @@ async def _imagine(args: argparse.Namespace, settings: Settings) -> int:
             negative_prompt=args.negative,
             width=args.width,
             height=args.height,
+            image=image,
+            strength=args.strength,
         )
         return await _work(pipeline, session, args.out)
 

@@ -128,7 +128,10 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A picture to paint from text; sizes in pixels."""
+    """A picture to paint from text, or from text over another picture; sizes in pixels.
+
+    `image` is a PNG, RGB, of `width` x `height`; `strength` 0..1 is how far the new picture may leave it.
+    """
 
     prompt: str
     negative_prompt: str
@@ -137,6 +140,8 @@ class GenerationRequest:
     height: int
     steps: int
     guidance: float
+    image: bytes | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,6 +241,14 @@ class ContextWriter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The picture that a session's first one is painted over, and how far that may leave it, 0..1."""
+
+    sha256: str  # of the PNG in the store
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One member's run: what was asked, and where it is shown."""
 
@@ -254,6 +267,7 @@ class Session:
     created_at: datetime
     meta: dict[str, str]  # what else the client must remember to go on after a restart
     head: int | None = None  # the step asked for last, or gone back to: its picture is the current one
+    source: Source | None = None  # None: from the prompt alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +303,19 @@ class Post:
     part: str  # "picture", "notes:1", …, "error", "progress"
     place: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What is kept of one member."""
+
+    sessions: int
+    pictures: int  # in their sessions
+    size: int  # bytes of these pictures
+    sources: int  # pictures that they attached
+    others: int  # steps in their sessions that other members asked for
+    elsewhere: int  # steps that they asked for in other members' sessions
+    since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

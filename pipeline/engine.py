@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline import locks, masks, provenance
+from pipeline import locks, masks, provenance, uploads
 from pipeline.domain import (
     MAX_PROMPT,
     MAX_SEED,
@@ -43,6 +43,8 @@ from pipeline.store import Store, derive_seed
 log = logging.getLogger(__name__)
 
 Emit = Callable[[Event], None]
+
+IMAGE_STRENGTH = 0.6  # how far a picture may leave the attached one where a member does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,14 @@ class Pipeline:
         width: int | None = None,
         height: int | None = None,
         meta: Mapping[str, str] | None = None,
+        image: bytes | None = None,
+        strength: float | None = None,
     ) -> Session:
         """Write down a new session: its first picture and `depth` recursions. Raises InvalidRequest.
 
         `request` is the client's key: the same key is the same session. No seed = one derived from the key.
+        `image` is a PNG, JPEG or WebP file that the first picture is painted over; it gives the size its
+        shape where none is named. `strength` 0..1 is how far the first picture may leave it.
         """
         cleaned = clean_text(prompt)
         if not cleaned:
@@ -122,16 +128,32 @@ class Pipeline:
             raise InvalidRequest(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
         if not 0 <= depth <= self.options.max_depth:
             raise InvalidRequest(f"The depth must be from 0 to {self.options.max_depth}.")
+        if strength is not None and not 0 < strength <= 1:
+            raise InvalidRequest("The strength must be above 0 and at most 1.")
+        if strength is not None and image is None:
+            raise InvalidRequest("A strength needs a picture to start from: attach one as `image`.")
         info = self._generator.info
-        sides = {
-            "width": width or self.options.width or info.default_width,
-            "height": height or self.options.height or info.default_height,
-        }
+        natural = replace(
+            info,
+            default_width=self.options.width or info.default_width,
+            default_height=self.options.height or info.default_height,
+        )
+        sides = {"width": width or natural.default_width, "height": height or natural.default_height}
+        picture = None if image is None else await asyncio.to_thread(uploads.decode, image)
+        if picture is not None:
+            wide, high = uploads.fit_sides(
+                picture.shape[1], picture.shape[0], natural, width=width, height=height
+            )
+            sides = {"width": width or wide, "height": height or high}
         for name, side in sides.items():
             if not info.min_side <= side <= info.max_side:
                 raise InvalidRequest(
                     f"The {name} must be from {info.min_side} to {info.max_side} pixels; {side} is not."
                 )
+        sides = {name: side // info.multiple * info.multiple for name, side in sides.items()}
+        source = None
+        if picture is not None:
+            source = await asyncio.to_thread(uploads.cut_to, picture, sides["width"], sides["height"])
         return await self.store.create_session(
             client=client,
             owner=owner,
@@ -139,12 +161,14 @@ class Pipeline:
             prompt=cleaned,
             negative_prompt=_join(clean_text(negative_prompt), self.options.negative_prompt),
             seed=derive_seed(client, request) if seed is None else seed,
-            width=sides["width"] // info.multiple * info.multiple,
-            height=sides["height"] // info.multiple * info.multiple,
+            width=sides["width"],
+            height=sides["height"],
             steps=self.options.params.steps,
             guidance=self.options.params.guidance,
             depth=depth,
             meta=meta,
+            source=source,
+            strength=IMAGE_STRENGTH if strength is None else strength,
         )
 
     async def recurse(self, step_id: int, *, asked_by: str, origin: str) -> Step:
@@ -271,6 +295,10 @@ class Pipeline:
 
     async def _generate(self, session: Session, step: Step, emit: Emit) -> None:
         request = self._request(session, step)
+        if session.source is not None:
+            request = replace(
+                request, image=await self.store.source(session.id), strength=session.source.strength
+            )
         emit(Progress(step.id, "paint", 0, 1, 0.0))
         image = await self._generator.generate(request, _progress(emit, step.id, "paint", 0, 1, 0.0, 1.0))
         texts = provenance.describe(

@@ -70,6 +70,17 @@ class SessionRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=_now)
     meta: Mapped[dict[str, str]] = mapped_column(default=dict)
     head_id: Mapped[int | None]  # no foreign key: steps already refer to sessions
+    source_sha256: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    source_strength: Mapped[float] = mapped_column(default=0.0, server_default="0")
+
+
+class SourceRow(Base):
+    """The picture that a session began with, cut to the session's size."""
+
+    __tablename__ = "sources"
+
+    session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class StepRow(Base):
@@ -83,7 +94,7 @@ class StepRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     depth: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
-    asked_by: Mapped[str] = mapped_column(String(64), default="")
+    asked_by: Mapped[str] = mapped_column(String(64), default="", index=True)
     request: Mapped[str] = mapped_column(Text, default="")
     origin: Mapped[str] = mapped_column(String(128), unique=True)
     attempt: Mapped[int] = mapped_column(default=1)
@@ -104,7 +115,7 @@ class PictureRow(Base):
 
     step_id: Mapped[int] = mapped_column(ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True)
     png: Mapped[bytes] = mapped_column(LargeBinary)
-    sha256: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
 
 
 class ObjectRow(Base):

@@ -27,19 +27,21 @@ from sqlalchemy.pool import NullPool
 from pipeline.domain import (
     Box,
     Detection,
+    Footprint,
     Mask,
     PaintParams,
     Post,
     SceneContext,
     SceneObject,
     Session,
+    Source,
     Step,
     StepKind,
     StepState,
 )
 from pipeline.errors import ConfigurationError, InvalidRequest, NotFound
+from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, SourceRow, StepRow
 from pipeline.process_lock import FileLock
-from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, StepRow
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -138,8 +140,13 @@ class Store:
         guidance: float,
         depth: int,
         meta: Mapping[str, str] | None = None,
+        source: bytes | None = None,
+        strength: float = 0.0,
     ) -> Session:
-        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session."""
+        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session.
+
+        `source` (PNG of the session's size) is what the first picture is painted over.
+        """
         try:
             async with self._transaction() as db:
                 row = SessionRow(
@@ -154,9 +161,13 @@ class Store:
                     steps=steps,
                     guidance=guidance,
                     meta=dict(meta or {}),
+                    source_sha256=hashlib.sha256(source).hexdigest() if source else "",
+                    source_strength=strength if source else 0.0,
                 )
                 db.add(row)
                 await db.flush()
+                if source:
+                    db.add(SourceRow(session_id=row.id, png=source))
                 parent: StepRow | None = None
                 for level in range(depth + 1):
                     step = StepRow(
@@ -198,6 +209,8 @@ class Store:
             copy = SessionRow(**values, client=client, request=request, meta={"replay_of": str(session_id)})
             db.add(copy)
             await db.flush()
+            if (picture := await db.get(SourceRow, session_id)) is not None:
+                db.add(SourceRow(session_id=copy.id, png=picture.png))
             copies: dict[int, int] = {}
             steps = await db.scalars(
                 select(StepRow)
@@ -537,6 +550,11 @@ class Store:
         async with self._sessions() as db:
             return await db.scalar(select(PictureRow.png).where(PictureRow.step_id == step_id))
 
+    async def source(self, session_id: int) -> bytes | None:
+        """Read the picture (PNG) that a session's first one is painted over, None where there is none."""
+        async with self._sessions() as db:
+            return await db.scalar(select(SourceRow.png).where(SourceRow.session_id == session_id))
+
     async def objects(self, step_id: int) -> tuple[SceneObject, ...]:
         async with self._sessions() as db:
             rows = await db.scalars(
@@ -740,6 +758,154 @@ class Store:
             finally:
                 # Not given back to the pool with the lock on it, however this ends.
                 await connection.invalidate()
+
+    # -- sessions as members look for them --------------------------------------------------------
+
+    async def find_sessions(
+        self,
+        client: str,
+        *,
+        owner: str = "",
+        guild: str = "",
+        place: str = "",
+        words: str = "",
+        limit: int = 25,
+        offset: int = 0,
+    ) -> list[Session]:
+        """List shown sessions, the latest first: a member's, or a server's, or both together.
+
+        `words` must be in the prompt, or be the session's number; `place` keeps those shown there.
+        """
+        query = select(SessionRow).where(SessionRow.client == client, SessionRow.place != "")
+        theirs, here = SessionRow.owner == owner, SessionRow.meta["guild"].as_string() == guild
+        if owner and guild:
+            query = query.where(theirs | here)
+        elif owner or guild:
+            query = query.where(theirs if owner else here)
+        if place:
+            query = query.where(SessionRow.place == place)
+        if words:
+            found = SessionRow.prompt.icontains(words, autoescape=True)
+            number = words.lstrip("#")
+            is_number = number.isascii() and number.isdigit() and len(number) < 10
+            query = query.where(found | (SessionRow.id == int(number)) if is_number else found)
+        query = query.order_by(SessionRow.id.desc()).limit(limit).offset(offset)
+        async with self._sessions() as db:
+            return [_session(row) for row in await db.scalars(query)]
+
+    async def count_sessions(self, client: str, *, owner: str) -> int:
+        """Count a member's shown sessions."""
+        query = select(func.count()).where(
+            SessionRow.client == client, SessionRow.owner == owner, SessionRow.place != ""
+        )
+        async with self._sessions() as db:
+            return int(await db.scalar(query) or 0)
+
+    async def count_pictures(self, session_ids: Sequence[int]) -> dict[int, int]:
+        """Count the finished pictures of each of these sessions."""
+        query = (
+            select(StepRow.session_id, func.count())
+            .where(StepRow.session_id.in_(session_ids), StepRow.state == StepState.DONE)
+            .group_by(StepRow.session_id)
+        )
+        async with self._sessions() as db:
+            return {row[0]: row[1] for row in await db.execute(query)}
+
+    async def changes(self, session_id: int) -> dict[int, tuple[tuple[int, str], ...]]:
+        """Read the numbers and labels of the objects that each step of a session repaints, without masks."""
+        query = (
+            select(ObjectRow.step_id, ObjectRow.number, ObjectRow.label)
+            .join(StepRow, StepRow.id == ObjectRow.step_id)
+            .where(StepRow.session_id == session_id, ObjectRow.repaint.is_(True))
+            .order_by(ObjectRow.step_id, ObjectRow.number)
+        )
+        found: dict[int, list[tuple[int, str]]] = {}
+        async with self._sessions() as db:
+            for step_id, number, label in await db.execute(query):
+                found.setdefault(step_id, []).append((number, label))
+        return {step_id: tuple(items) for step_id, items in found.items()}
+
+    async def posts_of(self, session_id: int) -> list[Post]:
+        """List where the parts of a session's steps are shown, in the order of the steps."""
+        query = (
+            select(PostRow)
+            .join(StepRow, StepRow.id == PostRow.step_id)
+            .where(StepRow.session_id == session_id)
+            .order_by(PostRow.step_id, PostRow.part)
+        )
+        async with self._sessions() as db:
+            return [Post(row.step_id, row.part, row.place, row.message) for row in await db.scalars(query)]
+
+    async def steps_with_picture(self, client: str, sha256: str) -> list[Step]:
+        """Find the finished steps of a client that made exactly this file, the first one first."""
+        query = (
+            select(StepRow)
+            .join(PictureRow, PictureRow.step_id == StepRow.id)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(PictureRow.sha256 == sha256, SessionRow.client == client, StepRow.state == StepState.DONE)
+            .order_by(StepRow.id)
+            .limit(10)
+        )
+        async with self._sessions() as db:
+            return [_step(row) for row in await db.scalars(query)]
+
+    # -- what is kept of a member -----------------------------------------------------------------
+
+    async def sessions_of(self, client: str, owner: str) -> list[Session]:
+        """List all of a member's sessions, shown or not, oldest first."""
+        query = (
+            select(SessionRow)
+            .where(SessionRow.client == client, SessionRow.owner == owner)
+            .order_by(SessionRow.id)
+        )
+        async with self._sessions() as db:
+            return [_session(row) for row in await db.scalars(query)]
+
+    async def steps_elsewhere(self, client: str, member: str) -> list[Step]:
+        """List the steps that a member asked for in other members' sessions."""
+        query = (
+            select(StepRow)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(SessionRow.client == client, SessionRow.owner != member, StepRow.asked_by == member)
+            .order_by(StepRow.id)
+        )
+        async with self._sessions() as db:
+            return [_step(row) for row in await db.scalars(query)]
+
+    async def footprint(self, client: str, member: str) -> Footprint:
+        """Count what is kept of a member."""
+        own = (SessionRow.client == client) & (SessionRow.owner == member)
+        sessions = select(func.count(), func.min(SessionRow.created_at)).where(own)
+        steps = select(func.count()).select_from(StepRow).join(SessionRow).where(own)
+        pictures = (
+            select(func.count(), func.sum(func.length(PictureRow.png)))
+            .select_from(PictureRow)
+            .join(StepRow, StepRow.id == PictureRow.step_id)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(own)
+        )
+        sources = (
+            select(func.count())
+            .select_from(SourceRow)
+            .join(SessionRow, SessionRow.id == SourceRow.session_id)
+            .where(own)
+        )
+        async with self._sessions() as db:
+            count, since = (await db.execute(sessions)).one()
+            painted, size = (await db.execute(pictures)).one()
+            attached = await db.scalar(sources)
+            others = await db.scalar(steps.where(StepRow.asked_by.not_in(("", member))))
+        elsewhere = len(await self.steps_elsewhere(client, member))
+        return Footprint(count, painted, size or 0, attached or 0, others or 0, elsewhere, since)
+
+    async def forget_asker(self, step_id: int, *, png: bytes | None) -> None:
+        """Take out of a step who asked for it and in which words; `png` replaces its picture if given."""
+        async with self._transaction() as db:
+            row = await _get(db, StepRow, step_id, "step")
+            row.asked_by, row.request = "", ""
+            row.origin = f"forgotten:{row.id}"  # an origin may name the member
+            if png is not None:
+                await _put_picture(db, step_id, png)
 
     # -- what a client keeps ----------------------------------------------------------------------
 
@@ -987,6 +1153,7 @@ def _session(row: SessionRow) -> Session:
         created_at=row.created_at,
         meta=dict(row.meta),
         head=row.head_id,
+        source=Source(row.source_sha256, row.source_strength) if row.source_sha256 else None,
     )
 
 

@@ -77,6 +77,11 @@ class PaintingGenerator:
         colours = chance.integers(0, 200, (2, 3))
         picture = colours[0] * (1 - ramp) + colours[1] * ramp
         picture = picture + chance.integers(0, self._grain + 1, picture.shape)
+        if request.image is not None:
+            with Image.open(io.BytesIO(request.image)) as image:
+                assert (image.format, image.mode) == ("PNG", "RGB")
+                assert image.size == (request.width, request.height)
+                picture = picture * request.strength + np.asarray(image) * (1 - request.strength)
         return await self._answer(picture.clip(0, 255).astype(np.uint8), request.seed, progress)
 
     async def inpaint(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
+from bot.attachments import attached
 from pipeline.domain import MAX_PROMPT, MAX_SEED
 from pipeline.errors import InvalidRequest
 
@@ -59,6 +60,8 @@ def imagine_command(client: "Client") -> app_commands.Command:
         negative="What the picture should not show",
         width=f"Pixels: {info.min_side} to {info.max_side} ({info.default_width})",
         height=f"Pixels: {info.min_side} to {info.max_side} ({info.default_height})",
+        image="A picture to start from; without width and height it gives its shape",
+        strength="How far to leave that picture, 0.05 to 1 (0.6)",
     )
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
     @app_commands.allowed_installs(guilds=True, users=False)
@@ -70,8 +73,12 @@ def imagine_command(client: "Client") -> app_commands.Command:
         negative: app_commands.Range[str, 0, MAX_PROMPT] = "",
         width: app_commands.Range[int, info.min_side, info.max_side] | None = None,
         height: app_commands.Range[int, info.min_side, info.max_side] | None = None,
+        image: discord.Attachment | None = None,
+        strength: app_commands.Range[float, 0.05, 1.0] | None = None,
     ) -> None:
         _check(client, interaction)
+        # Fetching a picture may take longer than the three seconds: it acknowledges first.
+        acknowledged, source = (None, None) if image is None else await attached(interaction, image)
         # Written down first: from here on nothing is lost, whatever happens to this process.
         session = await client.pipeline.imagine(
             prompt,
@@ -84,9 +91,11 @@ def imagine_command(client: "Client") -> app_commands.Command:
             width=width,
             height=height,
             meta=_meta(interaction),
+            image=source,
+            strength=strength,
         )
         try:
-            response = await interaction.response.defer()
+            response = acknowledged or await interaction.response.defer()
         except discord.NotFound as error:
             if error.code != _UNKNOWN_INTERACTION:
                 raise

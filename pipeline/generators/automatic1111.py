@@ -135,10 +135,18 @@ class Automatic1111:
     async def generate(
         self, request: GenerationRequest, progress: ProgressCallback | None = None
     ) -> GeneratedImage:
-        """Paint a picture from text."""
+        """Paint a picture from text, or from text over the request's image."""
         _check_sides(request.width, request.height)
         body = self._body(request, request.width, request.height)
-        return await self._paint("txt2img", body, progress)
+        if request.image is None:
+            return await self._paint("txt2img", body, progress)
+        # Without a mask all of it is painted. The image has the request's size: `resize_mode` has no work.
+        body |= {
+            "init_images": [base64.b64encode(request.image).decode()],
+            "denoising_strength": request.strength,
+            "resize_mode": 0,
+        }
+        return await self._paint("img2img", body, progress)
 
     async def inpaint(
         self, request: InpaintRequest, progress: ProgressCallback | None = None

@@ -68,7 +68,9 @@ class Embedded:
         self, request: GenerationRequest, progress: ProgressCallback | None = None
     ) -> GeneratedImage:
         state, ignored = await self._call(_start, request)
-        png = await self._sample(state, progress, lambda image: _cover(image, request.width, request.height))
+        # What is painted over a picture was stretched to the model's shape, so that nothing of it is lost.
+        finish = _cover if request.image is None else _resize
+        png = await self._sample(state, progress, lambda image: finish(image, request.width, request.height))
         return self._answer(png, request.seed, ignored)
 
     async def inpaint(
@@ -144,6 +146,19 @@ def _load(weights: str) -> LatentDiffusion:
 def _start(weights: str, request: GenerationRequest) -> tuple[SamplerState, tuple[str, ...]]:
     model = _load(weights)
     height, width = _nearest_shape(request.height, request.width)
+    if request.image is not None:
+        with Image.open(io.BytesIO(request.image)) as image:
+            picture = np.asarray(_resize(image.convert("RGB"), width, height))
+        state = model.start_image(
+            picture,
+            request.prompt,
+            negative=request.negative_prompt,
+            seed=request.seed,
+            steps=request.steps,
+            guidance=request.guidance,
+            strength=request.strength,
+        )
+        return state, tuple(model.vocabulary.parse(request.prompt).ignored)
     state = model.start(
         request.prompt,
         negative=request.negative_prompt,

@@ -11,6 +11,7 @@ import socket
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -113,6 +114,27 @@ async def test_what_is_asked_is_what_is_sent(make: Make) -> None:
         "cfg_scale": 5.0,
     }
     assert (sent["width"], sent["height"], sent["sampler_name"]) == (64, 96, "DDIM")
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_a_picture_is_painted_over_another(make: Make, flavour: Flavour) -> None:
+    async with LoopbackA1111(flavour=flavour) as server:
+        generator = make(server, sampler="Euler a")
+        plain = await generator.generate(text())
+        over = [
+            await generator.generate(replace(text(), image=png((64, 96)), strength=strength))
+            for strength in (0.2, 1.0)
+        ]
+        assert [seen.path for seen in server.painted] == ["txt2img", "img2img", "img2img"]
+        assert [seen.unknown for seen in server.painted] == [()] * 3
+        sent = server.painted[1].payload
+    assert (sent["width"], sent["height"], sent["denoising_strength"]) == (64, 96, 0.2)
+    assert "mask" not in sent
+    assert base64.b64decode(sent["init_images"][0]) == png((64, 96))
+    far = [np.abs(pixels(image.png).astype(int) - np.array(FLAT)).mean() for image in (*over, plain)]
+    assert far[0] < 0.3 * far[1]
+    assert far[1] == pytest.approx(far[2], rel=0.01)
+    assert over[0].notes == ()
 
 
 @pytest.mark.parametrize(("width", "height"), [(63, 64), (64, 100), (56, 64), (64, 2056)])

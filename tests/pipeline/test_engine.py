@@ -1,5 +1,7 @@
 """The engine on fast fakes: what it saves, what it never does twice, what it says when something fails."""
 
+import hashlib
+import io
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline import masks, provenance
 from pipeline.domain import (
@@ -334,3 +337,70 @@ def test_cleaning_keeps_every_script_and_emoji():
 
 def test_kinds_are_stored_as_words():
     assert [kind.value for kind in StepKind] == ["generate", "recurse", "tweak"]
+
+
+# -- from a picture -------------------------------------------------------------------------------
+
+
+def photograph(width: int = 300, height: int = 150) -> bytes:
+    buffer = io.BytesIO()
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([rows % 256, columns % 256, (rows + columns) % 256], -1).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+async def test_a_session_may_start_from_a_picture(pipeline):
+    session = await imagine(pipeline, depth=1, image=photograph(), strength=0.3)
+    assert (session.width, session.height) == (136, 64), "its shape, the backend's area"
+    source = await pipeline.store.source(session.id)
+    assert source is not None
+    await run_all(pipeline, session.id)
+    (request,) = pipeline.generator.generated
+    assert (request.image, request.strength) == (source, 0.3)
+    first, second = await pictures(pipeline, session.id)
+    for png in (first, second):
+        record = provenance.read(png)
+        assert record is not None
+        assert record["source"] == {"sha256": hashlib.sha256(source).hexdigest(), "strength": 0.3}
+    near = np.abs(provenance.decode(first).astype(int) - provenance.decode(source)).mean()
+    plain = await imagine(pipeline, "plain", depth=0, width=136, height=64)
+    await run_all(pipeline, plain.id)
+    other = await pictures(pipeline, plain.id)
+    far = np.abs(provenance.decode(other[0]).astype(int) - provenance.decode(source)).mean()
+    assert near < 0.5 * far
+    assert "source" not in (provenance.read(other[0]) or {})
+
+
+async def test_a_replay_and_another_go_start_from_the_same_picture(pipeline):
+    session = await imagine(pipeline, depth=1, image=photograph())
+    assert session.source is not None
+    assert session.source.strength == 0.6
+    first = (await pipeline.store.steps(session.id))[0]
+    pipeline.generator.turns.add(GeneratorError("no"))
+    assert isinstance((await run(pipeline, first.id))[-1], StepFailed)
+    await pipeline.retry(first.id)
+    await run_all(pipeline, session.id)
+    copy = await pipeline.replay(session.id, client="cli", request="again")
+    assert copy.source == session.source
+    await run_all(pipeline, copy.id)
+    assert await pictures(pipeline, copy.id) == await pictures(pipeline, session.id)
+    await pipeline.store.delete_session(session.id)
+    assert await pipeline.store.source(session.id) is None
+    assert await pipeline.store.source(copy.id) is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"image": b"no picture"}, "not a PNG"),
+        ({"image": photograph(), "strength": 0.0}, "strength must be"),
+        ({"image": photograph(), "strength": 1.1}, "strength must be"),
+        ({"strength": 0.5}, "needs a picture"),
+        ({"image": photograph(), "width": 5000}, "width must be from"),
+    ],
+)
+async def test_pictures_that_cannot_be_started_from_are_refused(pipeline, more, words):
+    with pytest.raises(InvalidRequest, match=words):
+        await imagine(pipeline, **more)
+    assert await pipeline.store.sessions() == []

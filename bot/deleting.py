@@ -1,0 +1,186 @@
+"""Take back what was shown of a session, and then the session itself."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+import discord
+
+from bot.outbox import Outbox, is_passing
+from pipeline.domain import Post, Session, StepState
+from pipeline.errors import InvalidRequest
+from pipeline.store import Store
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = (10003, 10008)  # the channel, the message: gone already
+_ARCHIVED = 50083
+_MANY = 1000  # messages of a thread that are looked through for what others wrote
+
+
+@dataclass(slots=True)
+class Removal:
+    """What became of what was shown."""
+
+    sessions: int = 0
+    pictures: int = 0
+    messages: int = 0
+    threads: int = 0
+    left: Counter[str] = field(default_factory=Counter)  # why messages or threads are still there
+
+    def add(self, other: Removal) -> None:
+        self.sessions += other.sessions
+        self.pictures += other.pictures
+        self.messages += other.messages
+        self.threads += other.threads
+        self.left += other.left
+
+
+class Remover:
+    """Delete sessions: our messages first, for the database knows where they are; then the rows.
+
+    A thread that we opened goes as a whole when nobody but the owner and we wrote in it.
+    """
+
+    def __init__(self, *, client: discord.Client, store: Store, outbox: Outbox) -> None:
+        self._client = client
+        self._store = store
+        self._outbox = outbox
+
+    async def remove(self, session: Session) -> Removal:
+        """Delete a session. InvalidRequest, and nothing is lost, when Discord does not answer."""
+        # What is still to be painted must not be begun; what is being painted finds its step gone.
+        for step in await self._store.steps(session.id):
+            if step.state in (StepState.QUEUED, StepState.RUNNING):
+                await self._store.cancel(step.id)
+        async with self._outbox.lock(session.place):  # nothing is sent meanwhile
+            try:
+                removal = await self._take_back(session)
+            except (discord.HTTPException, OSError, TimeoutError) as error:
+                if not is_passing(error):
+                    raise
+                raise InvalidRequest(
+                    "Discord does not answer just now, so the session is kept; delete it again in a minute."
+                ) from error
+            counts = await self._store.count_pictures([session.id])
+            await self._store.delete_session(session.id)
+        removal.sessions, removal.pictures = 1, counts.get(session.id, 0)
+        log.info("session %s was deleted", session.id)
+        return removal
+
+    async def _take_back(self, session: Session) -> Removal:
+        removal = Removal()
+        opened = session.meta.get("where") == "channel" and session.place not in (
+            "",
+            session.meta.get("channel"),
+        )
+        gone = opened and await self._remove_thread(session, removal)
+        for post in await self._store.posts_of(session.id):
+            if post.message and not (gone and post.place == session.place):
+                await self._remove_message(post.place, post.message, removal)
+        # A thread has the id of the message that it grew from.
+        starter = session.meta.get("starter") or (session.place if opened else "")
+        if starter.isdigit() and session.meta.get("channel", "").isdigit():
+            await self._remove_message(session.meta["channel"], starter, removal)
+        return removal
+
+    async def _remove_thread(self, session: Session, removal: Removal) -> bool:
+        """Delete a session's thread if it may go; whether it is gone."""
+        if not session.place.isdigit():
+            return False
+        try:
+            thread = await self._client.fetch_channel(int(session.place))
+        except discord.HTTPException as error:
+            if is_passing(error):
+                raise
+            return error.code in _UNKNOWN
+        if not isinstance(thread, discord.Thread):
+            return False
+        ours = self._client.user.id if self._client.user else 0
+        looked = 0
+        async for message in thread.history(limit=_MANY):
+            looked += 1
+            written = message.type in (discord.MessageType.default, discord.MessageType.reply)
+            if written and message.author.id not in (ours, int(session.owner or 0)):
+                removal.left["the thread stays, for others wrote in it"] += 1
+                return False
+        if looked == _MANY:
+            removal.left["the thread stays, for much is written in it"] += 1
+            return False
+        posts = [post for post in await self._store.posts_of(session.id) if self._is_in(post, session)]
+        if await self._try(thread.delete(), "the thread stays, for I lack Manage Threads", removal):
+            removal.threads += 1
+            removal.messages += len(posts)
+            return True
+        return False
+
+    def _is_in(self, post: Post, session: Session) -> bool:
+        return bool(post.message) and post.place == session.place
+
+    async def _remove_message(self, place: str, message: str, removal: Removal) -> None:
+        if not place.isdigit() or not message.isdigit():
+            return
+        partial = self._outbox.channel(place).get_partial_message(int(message))
+        try:
+            await partial.delete()
+        except discord.HTTPException as error:
+            if error.code == _ARCHIVED and await self._wake(place):
+                await self._delete(partial, removal)
+            elif error.code not in _UNKNOWN:
+                self._count(error, "I may not delete messages there any more", removal)
+            return
+        removal.messages += 1
+
+    async def _delete(self, partial: discord.PartialMessage, removal: Removal) -> None:
+        if await self._try(partial.delete(), "I may not delete messages there any more", removal):
+            removal.messages += 1
+
+    async def _wake(self, place: str) -> bool:
+        """Take a thread out of the archive; False where it is locked and we may not."""
+        try:
+            thread = await self._client.fetch_channel(int(place))
+            if isinstance(thread, discord.Thread):
+                await thread.edit(archived=False)
+                return True
+        except discord.HTTPException as error:
+            if is_passing(error):
+                raise
+        return False
+
+    async def _try(self, call: Awaitable[object], why: str, removal: Removal) -> bool:
+        try:
+            await call
+        except discord.HTTPException as error:
+            if error.code in _UNKNOWN:
+                return True
+            self._count(error, why, removal)
+            return False
+        return True
+
+    def _count(self, error: discord.HTTPException, why: str, removal: Removal) -> None:
+        if is_passing(error):
+            raise error
+        log.info("cannot be deleted: %s", error)
+        if error.code == _ARCHIVED:
+            why = "the thread is archived and locked"
+        removal.left[why] += 1
+
+
+def told(removal: Removal) -> str:
+    """Say what is gone and what is not."""
+    sessions = "The session" if removal.sessions == 1 else f"{removal.sessions} sessions"
+    lines = [
+        f"{sessions} with {count(removal.pictures, 'picture')} "
+        f"{'is' if removal.sessions == 1 else 'are'} deleted; {count(removal.messages, 'message')} "
+        f"of mine and {count(removal.threads, 'thread')} went too."
+    ]
+    lines += [f"Left ({times}): {why}." for why, times in removal.left.items()]
+    return "\n".join(lines)
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -134,6 +134,8 @@ class GenerationRequest:
     height: int
     steps: int
     guidance: float
+    model: str = ""  # "" = the backend's own
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +150,8 @@ class InpaintRequest:
     strength: float
     steps: int
     guidance: float
+    model: str = ""  # "" = the backend's own
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,14 @@ class GeneratorInfo:
     vocabulary: Vocabulary | None = None  # None: it reads whatever it is told
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a picture backend offers by name; empty where there is nothing to choose."""
+
+    models: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
+
+
 ProgressCallback = Callable[[float, bytes | None], None]  # share done 0..1, preview (PNG, JPEG or WebP)
 
 
@@ -200,6 +212,10 @@ class ImageGenerator(Protocol):
     async def inpaint(
         self, request: InpaintRequest, progress: ProgressCallback | None = None
     ) -> GeneratedImage: ...
+
+    async def choices(self) -> Choices:
+        """Ask which models and samplers there are."""
+        ...
 
     async def aclose(self) -> None: ...
 
@@ -250,6 +266,12 @@ class Session:
     guidance: float
     created_at: datetime
     meta: dict[str, str]  # what else the client must remember to go on after a restart
+    guild: str = ""  # the server it was asked in: limits and preferences are a server's
+    mature: bool = True  # whether words of the policy are allowed: only where everyone who sees it is of age
+    style: str = ""  # a style's name, and the words that it meant when this was asked
+    style_words: str = ""
+    model: str = ""  # what the backend is asked to paint with; "" = its own
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +297,17 @@ class Step:
     created_at: datetime
     finished_at: datetime | None
     delivered: bool = False  # its outcome is wholly shown, or cannot be
+    started_at: datetime | None = None  # when it was last taken from the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many pictures may be asked for, each counted within one server; 0 = as many as one likes."""
+
+    member_waiting: int = 0  # not finished yet, of one member
+    member_daily: int = 0  # in the last 24 hours
+    server_waiting: int = 0
+    server_daily: int = 0
 
 
 @dataclass(frozen=True, slots=True)

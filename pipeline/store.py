@@ -10,8 +10,9 @@ import io
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,7 @@ from sqlalchemy.orm import aliased
 from pipeline.domain import (
     Box,
     Detection,
+    Limits,
     Mask,
     PaintParams,
     Post,
@@ -36,7 +38,17 @@ from pipeline.domain import (
     StepState,
 )
 from pipeline.errors import InvalidRequest, NotFound
-from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, StepRow
+from pipeline.models import (
+    KeptRow,
+    ObjectRow,
+    PictureRow,
+    PostRow,
+    PreferenceRow,
+    PriorityRow,
+    SessionRow,
+    StepRow,
+)
+from pipeline.queue import Line, Waiting
 
 Row = TypeVar("Row")
 Kind = TypeVar("Kind")
@@ -97,7 +109,8 @@ class Store:
     The tables must exist: see `migrate`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()  # everywhere; a server may have narrower ones
         self._engine = create_async_engine(url)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
@@ -132,8 +145,17 @@ class Store:
         guidance: float,
         depth: int,
         meta: Mapping[str, str] | None = None,
+        guild: str = "",
+        mature: bool = True,
+        style: str = "",
+        style_words: str = "",
+        model: str = "",
+        sampler: str = "",
     ) -> Session:
-        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session."""
+        """Save a session, its first picture and `depth` recursions queued; a `request` makes one session.
+
+        Raises InvalidRequest where that is more than the member or the server may ask for.
+        """
         try:
             async with self._transaction() as db:
                 row = SessionRow(
@@ -147,6 +169,12 @@ class Store:
                     height=height,
                     steps=steps,
                     guidance=guidance,
+                    guild=guild,
+                    mature=mature,
+                    style=style,
+                    style_words=style_words,
+                    model=model,
+                    sampler=sampler,
                     meta=dict(meta or {}),
                 )
                 db.add(row)
@@ -166,6 +194,7 @@ class Store:
                     db.add(step)
                     await db.flush()
                     parent = step
+                await self._check_limits(db, row, owner)
                 return _session(row)
         except IntegrityError:
             async with self._sessions() as db:
@@ -275,7 +304,7 @@ class Store:
     ) -> Step:
         """Queue a step below `parent_id`; the same `origin` is one step however often it is asked for.
 
-        Raises InvalidRequest when the parent has no picture and never will.
+        Raises InvalidRequest when the parent has no picture and never will, or the limits are reached.
         """
         try:
             async with self._transaction() as db:
@@ -297,6 +326,8 @@ class Store:
                 )
                 db.add(row)
                 await db.flush()
+                session = await _get(db, SessionRow, parent.session_id, "session")
+                await self._check_limits(db, session, asked_by)
                 return _step(row)
         except IntegrityError:
             async with self._sessions() as db:
@@ -324,18 +355,33 @@ class Store:
             return int(await db.scalar(query) or 0)
 
     async def claim(self, client: str) -> Step | None:
-        """Take the oldest queued step of a client whose parent is done, and mark it running."""
-        parent = aliased(StepRow)
+        """Take the next queued step of a client whose parent is done, and mark it running.
+
+        Members with priority come first; of the others, or among them, who was served longest ago: so nobody
+        waits for more than one step of each other member. A member's own steps go by age. See also
+        `queue.forecast`, which foretells this order.
+        """
+        parent, earlier = aliased(StepRow), aliased(StepRow)
+        served = (
+            select(func.max(earlier.started_at))
+            .where(earlier.asked_by == StepRow.asked_by)
+            .correlate(StepRow)
+            .scalar_subquery()
+        )
         query = (
             select(StepRow)
             .join(SessionRow, SessionRow.id == StepRow.session_id)
             .outerjoin(parent, parent.id == StepRow.parent_id)
+            .outerjoin(
+                PriorityRow,
+                (PriorityRow.guild == SessionRow.guild) & (PriorityRow.member == StepRow.asked_by),
+            )
             .where(
                 SessionRow.client == client,
                 StepRow.state == StepState.QUEUED,
                 (StepRow.parent_id.is_(None)) | (parent.state == StepState.DONE),
             )
-            .order_by(StepRow.id)
+            .order_by(PriorityRow.member.is_(None), served.nulls_first(), StepRow.id)
             .limit(1)
             .with_for_update(of=StepRow, skip_locked=True)  # SQLite leaves this out: it has one writer
         )
@@ -344,6 +390,7 @@ class Store:
             if row is None:
                 return None
             row.state = StepState.RUNNING
+            row.started_at = datetime.now(UTC)
             return _step(row)
 
     async def recover(self, client: str) -> int:
@@ -353,7 +400,7 @@ class Store:
             result = await db.execute(
                 update(StepRow)
                 .where(StepRow.state == StepState.RUNNING, StepRow.session_id.in_(of_client))
-                .values(state=StepState.QUEUED)
+                .values(state=StepState.QUEUED, started_at=None)  # what was cut short has had no turn
             )
             return result.rowcount  # type: ignore[attr-defined]
 
@@ -363,12 +410,15 @@ class Store:
             row = await _get(db, StepRow, step_id, "step")
             if row.state == StepState.QUEUED:
                 row.state = StepState.RUNNING
+                row.started_at = datetime.now(UTC)
             return _step(row)
 
     async def finish(self, step_id: int, *, png: bytes, model: str, notes: Sequence[str]) -> None:
-        """Save a step's finished picture and mark it done."""
+        """Save a step's finished picture and mark it done; nothing if it was cancelled in the meantime."""
         async with self._transaction() as db:
             row = await _get(db, StepRow, step_id, "step")
+            if row.state == StepState.CANCELLED:
+                return
             await _put_picture(db, step_id, png)
             row.state = StepState.DONE
             row.model = model
@@ -380,23 +430,28 @@ class Store:
         """Mark a step failed and cancel the queued steps below it; return those."""
         async with self._transaction() as db:
             row = await _get(db, StepRow, step_id, "step")
+            if row.state == StepState.CANCELLED:
+                return ()
             row.state = StepState.FAILED
             row.error = message
             row.finished_at = datetime.now(UTC)
             return await _cancel_below(db, [step_id])
 
     async def retry(self, step_id: int) -> bool:
-        """Queue a failed step again, with what was cancelled below it; False when it is not a failed one."""
+        """Queue a failed step again, with what was cancelled below it; False when it is not a failed one.
+
+        A step that a member cancelled counts as one; a step cancelled because of another does not.
+        """
         async with self._transaction() as db:
             row = await _get(db, StepRow, step_id, "step")
-            if row.state != StepState.FAILED:
+            if row.state not in (StepState.FAILED, StepState.CANCELLED) or not row.error:
                 return False
             row.attempt += 1
             _requeue(row)
             below = [step_id]
             while below:
                 query = select(StepRow).where(
-                    StepRow.parent_id.in_(below), StepRow.state == StepState.CANCELLED
+                    StepRow.parent_id.in_(below), StepRow.state == StepState.CANCELLED, StepRow.error == ""
                 )
                 rows = list(await db.scalars(query))
                 for child in rows:
@@ -404,15 +459,149 @@ class Store:
                 below = [child.id for child in rows]
             return True
 
-    async def cancel(self, step_id: int) -> tuple[int, ...]:
-        """Cancel a step that is not done, and the queued steps below it; return all that were cancelled."""
+    async def cancel(self, step_id: int, *, why: str = "") -> tuple[int, ...]:
+        """Cancel a step that is not done, and the queued steps below it; return all that were cancelled.
+
+        With a `why`, for members, the step is shown as cancelled and can be taken up again.
+        """
         async with self._transaction() as db:
             row = await _get(db, StepRow, step_id, "step")
             if row.state not in (StepState.QUEUED, StepState.RUNNING):
                 return ()
             row.state = StepState.CANCELLED
+            row.error = why
             row.finished_at = datetime.now(UTC)
             return (step_id, *await _cancel_below(db, [step_id]))
+
+    # -- the queue's line, limits and preferences -------------------------------------------------
+
+    async def line(self, client: str) -> Line:
+        """List a client's unfinished steps, with what `queue.forecast` must know."""
+        open_steps = (
+            select(
+                StepRow.id,
+                StepRow.session_id,
+                StepRow.parent_id,
+                StepRow.kind,
+                StepRow.asked_by,
+                SessionRow.guild,
+                PriorityRow.member.is_not(None),
+                StepRow.state,
+                StepRow.started_at,
+            )
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .outerjoin(
+                PriorityRow,
+                (PriorityRow.guild == SessionRow.guild) & (PriorityRow.member == StepRow.asked_by),
+            )
+            .where(SessionRow.client == client, StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
+            .order_by(StepRow.id)
+        )
+        async with self._sessions() as db:
+            steps = tuple(
+                Waiting(
+                    *(number, session, parent, StepKind(kind), member, guild, first),
+                    running_since=_seconds(started) if state == StepState.RUNNING else None,
+                )
+                for number, session, parent, kind, member, guild, first, state, started in await db.execute(
+                    open_steps
+                )
+            )
+            members = {step.member for step in steps}
+            served = await db.execute(
+                select(StepRow.asked_by, func.max(StepRow.started_at))
+                .where(StepRow.asked_by.in_(members), StepRow.started_at.is_not(None))
+                .group_by(StepRow.asked_by)
+            )
+            times = {member: _seconds(at) for member, at in served}
+            return Line(steps, times, await self._durations(db, {step.kind for step in steps}))
+
+    async def _durations(self, db: AsyncSession, kinds: set[StepKind]) -> dict[StepKind, float]:
+        """Return how long steps of these kinds take: the median of the latest twenty, in seconds."""
+        found: dict[StepKind, float] = {}
+        for kind in kinds:
+            latest = await db.execute(
+                select(StepRow.started_at, StepRow.finished_at)
+                .where(
+                    StepRow.kind == kind,
+                    StepRow.state == StepState.DONE,
+                    StepRow.started_at.is_not(None),
+                    StepRow.finished_at.is_not(None),
+                )
+                .order_by(StepRow.id.desc())
+                .limit(20)
+            )
+            spans = [max(0.0, _seconds(end) - _seconds(start)) for start, end in latest]
+            if spans:
+                found[kind] = median(spans)
+        return found
+
+    async def _check_limits(self, db: AsyncSession, session: SessionRow, member: str) -> None:
+        """Raise InvalidRequest where a member's or a server's steps, the new ones included, are too many."""
+        if not member:
+            return  # the command line's
+        narrower = {
+            row.name: int(row.value)
+            for row in await db.scalars(
+                select(PreferenceRow).where(
+                    PreferenceRow.level == "server",
+                    PreferenceRow.place == session.guild,
+                    PreferenceRow.name.in_(asdict(self._limits)),
+                )
+            )
+        }
+        for name, everywhere in asdict(self._limits).items():
+            limit = min(filter(None, (everywhere, narrower.get(name, 0))), default=0)
+            if not limit:
+                continue
+            query = (
+                select(func.count())
+                .select_from(StepRow)
+                .join(SessionRow, SessionRow.id == StepRow.session_id)
+                .where(SessionRow.client == session.client, SessionRow.guild == session.guild)
+            )
+            if name.startswith("member"):
+                query = query.where(StepRow.asked_by == member)
+            if name.endswith("waiting"):
+                query = query.where(StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
+            else:
+                since = datetime.now(UTC) - timedelta(days=1)
+                query = query.where(StepRow.state != StepState.CANCELLED, StepRow.created_at >= since)
+            if int(await db.scalar(query) or 0) > limit:
+                raise InvalidRequest(_LIMIT_REACHED[name].format(limit=limit))
+
+    async def preferences(self, level: str, place: str) -> dict[str, str]:
+        """Return what a server, a channel or a member wants, by name."""
+        async with self._sessions() as db:
+            rows = await db.scalars(
+                select(PreferenceRow).where(PreferenceRow.level == level, PreferenceRow.place == place)
+            )
+            return {row.name: row.value for row in rows}
+
+    async def set_preference(self, level: str, place: str, name: str, value: str | None) -> None:
+        """Keep a preference in place of what was there; None forgets it."""
+        async with self._transaction() as db:
+            row = await db.get(PreferenceRow, (level, place, name))
+            if value is None:
+                if row is not None:
+                    await db.delete(row)
+            elif row is None:
+                db.add(PreferenceRow(level=level, place=place, name=name, value=value))
+            else:
+                row.value = value
+
+    async def set_priority(self, guild: str, member: str, first: bool) -> None:
+        """Note whether a member's steps go before others' in a server; writes only what changes."""
+        async with self._sessions() as db:
+            row = await db.get(PriorityRow, (guild, member))
+        if (row is not None) == first:
+            return
+        async with self._transaction() as db:
+            row = await db.get(PriorityRow, (guild, member))
+            if first and row is None:
+                db.add(PriorityRow(guild=guild, member=member))
+            elif not first and row is not None:
+                await db.delete(row)
 
     # -- pictures and objects ---------------------------------------------------------------------
 
@@ -538,7 +727,8 @@ class Store:
                 .join(SessionRow, SessionRow.id == StepRow.session_id)
                 .where(
                     SessionRow.client == client,
-                    StepRow.state.in_((StepState.DONE, StepState.FAILED)),
+                    StepRow.state.in_((StepState.DONE, StepState.FAILED))
+                    | ((StepRow.state == StepState.CANCELLED) & (StepRow.error != "")),
                     StepRow.delivered.is_(False),
                 )
                 .order_by(StepRow.id)
@@ -593,6 +783,26 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=30000", "synchronous=NORMAL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+_LIMIT_REACHED = {
+    "member_waiting": (
+        "At most {limit} pictures of yours may be waiting here, and this would be more; "
+        "wait for one, or cancel some with /cancel."
+    ),
+    "member_daily": "At most {limit} pictures a day are yours here, and this would be more; go on tomorrow.",
+    "server_waiting": (
+        "At most {limit} pictures may be waiting in this server, and this would be more; try again later."
+    ),
+    "server_daily": (
+        "At most {limit} pictures a day are painted in this server, and this would be more; go on tomorrow."
+    ),
+}
+
+
+def _seconds(moment: datetime) -> float:
+    """Return a time as seconds since 1970; SQLite may have dropped its zone, which is UTC."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 async def _get(db: AsyncSession, kind: Callable[..., Row], key: int, what: str) -> Row:
@@ -651,6 +861,12 @@ def _session(row: SessionRow) -> Session:
         guidance=row.guidance,
         created_at=row.created_at,
         meta=dict(row.meta),
+        guild=row.guild,
+        mature=row.mature,
+        style=row.style,
+        style_words=row.style_words,
+        model=row.model,
+        sampler=row.sampler,
     )
 
 
@@ -675,6 +891,7 @@ def _step(row: StepRow) -> Step:
         created_at=row.created_at,
         finished_at=row.finished_at,
         delivered=row.delivered,
+        started_at=row.started_at,
     )
 
 

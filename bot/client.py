@@ -13,12 +13,19 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.board import Board
+from bot.cancelling import CancelButton
 from bot.catching_up import CatchUp
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
+from bot.cogs.queue import cancel_command, queue_command
 from bot.cogs.recursion import Reactions
+from bot.cogs.settings import settings_group
+from bot.offers import Offers
 from bot.opening import Opener
 from bot.outbox import Outbox
+from bot.pacing import Pacing
+from bot.rules import Rules
 from bot.worker import Worker
 from pipeline.domain import Session
 from pipeline.engine import Pipeline
@@ -34,6 +41,7 @@ class Pace:
 
     progress: float = 2.0  # between edits of a progress message
     retry: float = 2.0  # before the first retry of what Discord refused in passing
+    queue: float = 2.0  # between looks at who waits
     guilds: float = 2.0  # for the last guild to appear at a start
 
 
@@ -56,6 +64,7 @@ class Client(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             guild_ready_timeout=pace.guilds,
+            http_trace=Pacing().trace(),
         )
         store = pipeline.store
         self.pipeline = pipeline
@@ -68,6 +77,9 @@ class Client(commands.Bot):
             concurrency=settings.concurrency,
             progress_interval=pace.progress,
         )
+        self.board = Board(store=store, outbox=self.outbox, slots=settings.concurrency, interval=pace.queue)
+        self.rules = Rules(self)
+        self.offers = Offers(pipeline)
         self._began = asyncio.Event()
         self.reactions = Reactions(self)
         self.replies = Replies(self)
@@ -77,6 +89,10 @@ class Client(commands.Bot):
         await self.add_cog(self.reactions)
         await self.add_cog(self.replies)
         self.tree.add_command(imagine_command(self))
+        self.tree.add_command(queue_command(self))
+        self.tree.add_command(cancel_command(self))
+        self.tree.add_command(settings_group(self))
+        self.add_dynamic_items(CancelButton)
         key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
             try:
@@ -123,6 +139,7 @@ class Client(commands.Bot):
         await self.outbox.deliver_all()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.worker.run(), name="worker")
+            group.create_task(self.board.run(), name="board")
             group.create_task(self.opener.open_all(unopened), name="opener")
             group.create_task(self._catch_up(), name="catch-up")
 
@@ -148,9 +165,9 @@ class Client(commands.Bot):
     async def on_message(self, message: discord.Message, /) -> None:
         """Do nothing: the cogs listen, and there are no text commands to look for."""
 
-    def may_go_on(self, session: Session, user_id: int) -> bool:
-        """Tell whether a member may react and reply to go on with a session."""
-        return self.settings.iterate_by == "everyone" or session.owner == str(user_id)
+    async def may_go_on(self, session: Session, user_id: int) -> bool:
+        """Tell whether a member may go on with a session or change it."""
+        return await self.rules.may_go_on(session, user_id)
 
     async def say(self, place: int, text: str, *, about: int) -> None:
         """Answer a message with one plain sentence."""

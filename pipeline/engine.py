@@ -156,9 +156,7 @@ class Pipeline:
             owner=owner,
             request=request,
             prompt=cleaned,
-            negative_prompt=_join(
-                clean_text(negative_prompt), added.negative, self.options.negative_prompt
-            ),
+            negative_prompt=_join(clean_text(negative_prompt), added.negative, self.options.negative_prompt),
             seed=derive_seed(client, request) if seed is None else seed,
             width=sides["width"] // info.multiple * info.multiple,
             height=sides["height"] // info.multiple * info.multiple,

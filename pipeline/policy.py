@@ -33,7 +33,8 @@ class WordPolicy:
         found = found or _first(_pattern(more), words)
         if found:
             raise InvalidRequest(
-                f"The word “{found}” is for age-restricted channels only; leave it out, or ask in such a channel."
+                f"The word “{found}” is for age-restricted channels only; "
+                "leave it out, or ask in such a channel."
             )
 
     @cached_property

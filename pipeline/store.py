@@ -516,6 +516,26 @@ class Store:
             times = {member: _seconds(at) for member, at in served}
             return Line(steps, times, await self._durations(db, {step.kind for step in steps}))
 
+    async def unfinished(
+        self, client: str, *, place: str | None = None, member: str | None = None
+    ) -> list[Step]:
+        """List a client's queued and running steps: those shown in a place, or those of a member.
+
+        A member's are those they asked for, and all of the sessions that they began.
+        """
+        query = (
+            select(StepRow)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(SessionRow.client == client, StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
+            .order_by(StepRow.id)
+        )
+        if place is not None:
+            query = query.where(SessionRow.place == place)
+        if member is not None:
+            query = query.where((StepRow.asked_by == member) | (SessionRow.owner == member))
+        async with self._sessions() as db:
+            return [_step(row) for row in await db.scalars(query)]
+
     async def _durations(self, db: AsyncSession, kinds: set[StepKind]) -> dict[StepKind, float]:
         """Return how long steps of these kinds take: the median of the latest twenty, in seconds."""
         found: dict[StepKind, float] = {}

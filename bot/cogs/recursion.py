@@ -102,7 +102,7 @@ class Reactions(commands.Cog):
         step = await pipeline.store.step(post.step_id)
         if post.part != "picture" and not post.part.startswith("error:"):
             return
-        if not self._client.may_go_on(await pipeline.store.session(step.session_id), user):
+        if not await self._client.may_go_on(await pipeline.store.session(step.session_id), user):
             raise InvalidRequest("Here only who asked for the picture can go on with it.")
         if post.part == "picture":
             async with self._counting:

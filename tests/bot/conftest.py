@@ -21,7 +21,7 @@ from pipeline.store import Store, migrate
 from playground import Channel, Limits, Message, Playground, connect_here
 from tests.fakes import FixedSegmenter, PaintingGenerator, PlainWriter
 
-FAST = Pace(progress=0.02, retry=0.05, guilds=0.05)
+FAST = Pace(progress=0.02, retry=0.05, queue=0.02, guilds=0.05)
 
 
 @dataclass

@@ -43,7 +43,9 @@ class CancelButton(discord.ui.DynamicItem[discord.ui.Button], template=r"cancel:
     async def _cancel(self, interaction: discord.Interaction[Client]) -> str:
         client, message = interaction.client, interaction.message
         store = client.pipeline.store
-        post = await store.post_of_message(str(message.id)) if message is not None else None
+        post = None
+        if message is not None:
+            post = await client.outbox.post_of(message.id, str(message.channel.id))
         # The number alone could be another picture's, in a new database.
         if post is None or post.step_id != self.step_id:
             raise InvalidRequest("This picture is not waiting or being painted any more.")

@@ -64,7 +64,7 @@ class Rules:
         await self._client.pipeline.store.set_priority(guild, str(user_id), not first.isdisjoint(roles))
 
     async def _roles(self, guild_id: str, user_id: int) -> Collection[int]:
-        # Asked each time: reactions in an absence, buttons and replies tell of roles differently or not at all.
+        # Asked each time: reactions in an absence, buttons and replies tell of roles each in its own way.
         guild = self._client.get_guild(int(guild_id))
         if guild is None:
             return ()

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import io
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,8 @@ from pipeline.domain import (
     StepKind,
     StepState,
 )
-from pipeline.errors import InvalidRequest, NotFound
+from pipeline.errors import ConfigurationError, InvalidRequest, NotFound
+from pipeline.locks import lock_file
 from pipeline.models import (
     KeptRow,
     ObjectRow,
@@ -118,6 +119,35 @@ class Store:
 
     async def aclose(self) -> None:
         await self._engine.dispose()
+
+    @asynccontextmanager
+    async def alone(self, client: str) -> AsyncIterator[None]:
+        """Be the only process that works a client's queue, as long as the context is open.
+
+        Two would both take up what the other one is painting. The lock is the system's or the database's own
+        and goes with the process, however that ends. Raises ConfigurationError where another one has it.
+        """
+        taken = ConfigurationError(
+            "Another bot works with this database; stop it first, or give this one another DATABASE_URL."
+        )
+        if self._engine.dialect.name == "postgresql":
+            key = derive_seed("alone", client)
+            async with self._engine.connect() as connection:
+                got = await connection.scalar(select(func.pg_try_advisory_lock(key)))
+                await connection.commit()  # the lock is the connection's, and outlives the transaction
+                if not got:
+                    raise taken
+                yield
+                await connection.scalar(select(func.pg_advisory_unlock(key)))
+        elif (file := self._engine.url.database) not in (None, "", ":memory:"):
+            try:
+                lock = lock_file(Path(f"{file}.{client}.lock"))
+            except OSError as error:
+                raise taken from error
+            with lock:
+                yield
+        else:
+            yield
 
     @asynccontextmanager
     async def _transaction(self):

@@ -103,7 +103,7 @@ class Reactions(commands.Cog):
         if post.part != "picture" and not post.part.startswith("error:"):
             return
         if not await self._client.may_go_on(await pipeline.store.session(step.session_id), user):
-            raise InvalidRequest("Here only who asked for the picture can go on with it.")
+            raise InvalidRequest("Here only who asked for the picture or has the role for it can go on.")
         if post.part == "picture":
             async with self._counting:
                 made = await pipeline.store.count_origins(origin(post.message, user))

@@ -15,17 +15,24 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot import logs, views
+from bot.board import Board
+from bot.cancelling import CancelButton
 from bot.catching_up import CatchUp
 from bot.cogs.actions import Actions, tweak_menu
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
 from bot.cogs.owner import status_command
+from bot.cogs.queue import cancel_command, queue_command
 from bot.cogs.recursion import Reactions
 from bot.cogs.sessions import session_commands
+from bot.cogs.settings import settings_group
 from bot.deleting import Remover
 from bot.metrics import Metrics
+from bot.offers import Offers
 from bot.opening import Opener
 from bot.outbox import Outbox
+from bot.pacing import Pacing
+from bot.rules import Rules
 from bot.translations import CommandTranslator, answer_in, tr, translated
 from bot.worker import Worker
 from pipeline.domain import Session
@@ -42,6 +49,7 @@ class Pace:
 
     progress: float = 2.0  # between edits of a progress message
     retry: float = 2.0  # before the first retry of what Discord refused in passing
+    queue: float = 2.0  # between looks at who waits
     guilds: float = 2.0  # for the last guild to appear at a start
 
 
@@ -71,7 +79,7 @@ class Client(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             guild_ready_timeout=pace.guilds,
-            http_trace=metrics.trace if metrics else None,
+            http_trace=Pacing().trace(metrics.trace if metrics else None),
         )
         self.started_at = datetime.now(UTC)
         store = pipeline.store
@@ -87,6 +95,9 @@ class Client(commands.Bot):
             watch=metrics.see if metrics else None,
         )
         self.remover = Remover(client=self, store=store, outbox=self.outbox)
+        self.board = Board(store=store, outbox=self.outbox, slots=settings.concurrency, interval=pace.queue)
+        self.rules = Rules(self)
+        self.offers = Offers(pipeline)
         self._began = asyncio.Event()
         self.reactions = Reactions(self)
         self.replies = Replies(self)
@@ -102,6 +113,10 @@ class Client(commands.Bot):
         self.tree.add_command(status_command(self))
         self.tree.add_command(tweak_menu(self))
         self.tree.add_command(session_commands(self))
+        self.tree.add_command(queue_command(self))
+        self.tree.add_command(cancel_command(self))
+        self.tree.add_command(settings_group(self))
+        self.add_dynamic_items(CancelButton)
         await self.tree.set_translator(CommandTranslator())
         key, wanted = f"discord:commands:{self.application_id}", await self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
@@ -153,6 +168,7 @@ class Client(commands.Bot):
         await self.outbox.deliver_all()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.worker.run(), name="worker")
+            group.create_task(self.board.run(), name="board")
             group.create_task(self.opener.open_all(unopened), name="opener")
             group.create_task(self._catch_up(), name="catch-up")
 
@@ -178,9 +194,9 @@ class Client(commands.Bot):
     async def on_message(self, message: discord.Message, /) -> None:
         """Do nothing: the cogs listen, and there are no text commands to look for."""
 
-    def may_go_on(self, session: Session, user_id: int) -> bool:
-        """Tell whether a member may react and reply to go on with a session."""
-        return self.settings.iterate_by == "everyone" or session.owner == str(user_id)
+    async def may_go_on(self, session: Session, user_id: int) -> bool:
+        """Tell whether a member may go on with a session or change it."""
+        return await self.rules.may_go_on(session, user_id)
 
     async def say(self, place: int, text: str, *, about: int) -> None:
         """Answer a message with one plain sentence."""

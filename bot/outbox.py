@@ -98,7 +98,8 @@ class Outbox:
     async def _deliver_once(self, step_id: int) -> None:
         step = await self._store.step(step_id)
         session = await self._store.session(step.session_id)
-        if step.delivered or step.state not in (StepState.DONE, StepState.FAILED):
+        cancelled = step.state is StepState.CANCELLED and step.error  # by a member, not with another step
+        if step.delivered or not (cancelled or step.state in (StepState.DONE, StepState.FAILED)):
             return
         if session.place != NOWHERE:
             if step.state is StepState.DONE:
@@ -254,6 +255,7 @@ class Outbox:
         post, first = await self._store.begin_post(step.id, part, place)
         if post.message:
             return int(post.message)
+        sheet = render.veiled(sheet, await self._store.session(step.session_id))
         message = None
         if not first:
             message = await self.find(place, texts.marker(step.id, part), since=step.created_at)

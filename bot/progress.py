@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 
 import discord
 
 from bot import images, render
+from bot.cancelling import cancel_view
 from bot.outbox import NOWHERE, Outbox, is_passing
 from pipeline.domain import Event, PictureSaved, Progress, Step
 from pipeline.store import Store
@@ -90,6 +92,7 @@ class ProgressMessage:
             return False
         whole = await self._small(self._picture)
         sheet = render.progress(self._step, self._latest, whole, await self._small(self._window))
+        sheet = render.veiled(replace(sheet, view=cancel_view(self._step.id)), session)
         part = f"progress:{self._step.attempt}"
         posts = {post.part: post for post in await self._store.posts(self._step.id)}
         post = posts.get(part)

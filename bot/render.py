@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import discord
 
 from bot import images, texts, views
-from pipeline.domain import Progress, SceneObject, Session, Step, StepKind
+from pipeline.domain import Progress, SceneObject, Session, Step, StepKind, StepState
+from pipeline.queue import Forecast
 from pipeline.render import outline_colour, outlined
 
 AGAIN = "\N{CLOCKWISE RIGHTWARDS AND LEFTWARDS OPEN CIRCLE ARROWS}"  # 🔁
@@ -31,12 +32,13 @@ class Sheet:
 
     embeds: tuple[discord.Embed, ...]
     files: tuple[tuple[str, bytes, str], ...] = ()
+    spoiler: bool = False  # whether the files are hidden until clicked
     view: discord.ui.View | None = None
 
     def attachments(self) -> list[discord.File]:
         """Open the files, anew for each attempt to send them."""
         return [
-            discord.File(io.BytesIO(data), filename=name, description=alt or None)
+            discord.File(io.BytesIO(data), filename=name, description=alt or None, spoiler=self.spoiler)
             for name, data, alt in self.files
         ]
 
@@ -50,6 +52,14 @@ class Lineage:
     branch: bool = False  # something else was made from the parent before
     again: bool = False  # asked for as another try of an earlier step
     kept: tuple[SceneObject, ...] = ()  # what was left untouched
+
+
+def veiled(sheet: Sheet, session: Session) -> Sheet:
+    """Hide a sheet's pictures where a session's are spoilers: files of their own, for embeds hide nothing."""
+    if session.meta.get("spoiler") != "on":
+        return sheet
+    embeds = [embed.copy().set_image(url=None).set_thumbnail(url=None) for embed in sheet.embeds]
+    return replace(sheet, embeds=tuple(embeds), spoiler=True)
 
 
 def starter(session: Session) -> discord.Embed:
@@ -165,10 +175,12 @@ def failure(step: Step, waiting: int) -> Sheet:
     lines = [texts.clip(step.error, 1500)]
     if waiting:
         lines.append(f"{waiting} more {'picture waits' if waiting == 1 else 'pictures wait'} for this one.")
-    again = f"React {AGAIN} to this message to try again"
+    cancelled = step.state is StepState.CANCELLED
+    again = f"React {AGAIN} to this message to {'take it up again' if cancelled else 'try again'}"
     other = "." if step.parent_id is None else ", or to an earlier picture to go on from there."
     lines.append(again + other)
-    embed = discord.Embed(title=f"{texts.title(step)}: not done", description="\n".join(lines), colour=_RED)
+    how, colour = ("cancelled", _GREY) if cancelled else ("not done", _RED)
+    embed = discord.Embed(title=f"{texts.title(step)}: {how}", description="\n".join(lines), colour=colour)
     embed.set_footer(text=texts.marker(step.id, f"error:{step.attempt}"))
     return Sheet((embed,))
 
@@ -195,6 +207,22 @@ def progress(step: Step, latest: Progress, whole: bytes | None, crop: bytes | No
         files.append(("now.webp", crop, "The object being repainted"))
         embed.set_thumbnail(url="attachment://now.webp")
     return Sheet((embed,), tuple(files))
+
+
+def queued(step: Step, turn: Forecast, now: float) -> Sheet:
+    """Show a step's place in the queue. `now` is in seconds since 1970."""
+    if turn.ahead == 0:
+        lines = ["It is next."]
+    else:
+        lines = [f"{turn.ahead} {'picture is' if turn.ahead == 1 else 'pictures are'} before it."]
+    if turn.starts is None:
+        lines.append("When it begins is not known: too few such pictures were painted here so far.")
+    else:
+        # Discord goes on counting in such a time by itself.
+        lines.append(f"It should begin <t:{round(now + turn.starts)}:R>.")
+    embed = discord.Embed(title=f"{texts.title(step)}: waiting", description="\n".join(lines), colour=_GREY)
+    embed.set_footer(text=texts.marker(step.id, f"progress:{step.attempt}"))
+    return Sheet((embed,))
 
 
 def _overlay(png: bytes, objects: Sequence[SceneObject]) -> bytes:

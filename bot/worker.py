@@ -37,12 +37,32 @@ class Worker:
         self._progress_interval = progress_interval
         self._watch = watch
         self._queued = asyncio.Condition()
+        self._running: dict[int, asyncio.Task[None]] = {}  # by step
         self._pauses = (1.0, 5.0, 30.0, 120.0)  # seconds before a step is taken up again that broke off
 
     async def wake(self) -> None:
         """Tell that there may be something in the queue."""
         async with self._queued:
             self._queued.notify_all()
+
+    @property
+    def slots(self) -> int:
+        """Return how many steps are worked on at the same time."""
+        return self._concurrency
+
+    async def cancel(self, step_id: int, *, why: str) -> tuple[int, ...]:
+        """Cancel a step and the queued ones below it; return all that were cancelled.
+
+        It is written down first: whatever happens to this process, nobody goes on with them. Work under way
+        is stopped, in the backend too where it can be.
+        """
+        cancelled = await self._pipeline.store.cancel(step_id, why=why)
+        for number in cancelled:
+            if task := self._running.get(number):
+                task.cancel()  # its loop shows the outcome when the work has let go
+            elif number == step_id:
+                self._outbox.deliver(step_id)
+        return cancelled
 
     async def run(self) -> None:
         """Work until cancelled. What is cancelled in mid-work goes on at the next start."""
@@ -58,8 +78,16 @@ class Worker:
                 log.exception("the queue cannot be read; trying again")
                 await asyncio.sleep(self._pauses[1])
                 continue
-            with logs.about(step=step.id, session=step.session_id):
-                await self._work(step)
+            with logs.about(step=step.id, session=step.session_id):  # the task takes it over
+                task = asyncio.create_task(self._work(step), name=f"work-{step.id}")
+            self._running[step.id] = task
+            try:
+                await asyncio.wait([task])
+            finally:
+                if not task.done():  # this process ends
+                    task.cancel()
+                    await asyncio.wait([task])
+                del self._running[step.id]
             self._outbox.deliver(step.id)
             await self.wake()  # the steps below this one can run now
 

@@ -8,16 +8,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pipeline.context import EmbeddedContextWriter, OpenAIContextWriter, TemplateContextWriter
-from pipeline.domain import ContextWriter, ImageGenerator, PaintParams, Vocabulary
+from pipeline.domain import ContextWriter, ImageGenerator, Limits, PaintParams, Vocabulary
 from pipeline.engine import EngineOptions, Pipeline
 from pipeline.errors import ConfigurationError
 from pipeline.executors import make_executor
 from pipeline.generators.automatic1111 import Automatic1111
 from pipeline.generators.embedded import Embedded
 from pipeline.language_server import LanguageServer, find_model
+from pipeline.policy import load_policy
 from pipeline.segmentation import MaskRCNNSegmenter, SegmentParams
 from pipeline.settings import ROOT, Settings
 from pipeline.store import Store
+from pipeline.styles import load_styles
 
 EMBEDDED_WEIGHTS = "weights/ldm.npz"
 TEMPLATE = "template"  # LLM_MODEL for no model at all
@@ -51,7 +53,15 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                 ),
             ),
             writer=make_writer(settings, generator.info.vocabulary),
-            store=Store(settings.database_url),
+            store=Store(
+                settings.database_url,
+                limits=Limits(
+                    member_waiting=settings.member_waiting,
+                    member_daily=settings.member_daily,
+                    server_waiting=settings.server_waiting,
+                    server_daily=settings.server_daily,
+                ),
+            ),
             options=EngineOptions(
                 width=settings.picture_width,
                 height=settings.picture_height,
@@ -66,6 +76,8 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                 ),
                 class_params=settings.class_params,
                 max_depth=settings.max_depth,
+                policy=load_policy(_find(settings.policy_file)),
+                styles=load_styles(_find(settings.styles_file)),
             ),
         )
         stack.push_async_callback(pipeline.aclose)

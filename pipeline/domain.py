@@ -142,6 +142,8 @@ class GenerationRequest:
     guidance: float
     image: bytes | None = None
     strength: float = 1.0
+    model: str = ""  # "" = the backend's own
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +158,8 @@ class InpaintRequest:
     strength: float
     steps: int
     guidance: float
+    model: str = ""  # "" = the backend's own
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,14 @@ class GeneratorInfo:
     vocabulary: Vocabulary | None = None  # None: it reads whatever it is told
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a picture backend offers by name; empty where there is nothing to choose."""
+
+    models: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
+
+
 ProgressCallback = Callable[[float, bytes | None], None]  # share done 0..1, preview (PNG, JPEG or WebP)
 
 
@@ -208,6 +220,10 @@ class ImageGenerator(Protocol):
     async def inpaint(
         self, request: InpaintRequest, progress: ProgressCallback | None = None
     ) -> GeneratedImage: ...
+
+    async def choices(self) -> Choices:
+        """Ask which models and samplers there are."""
+        ...
 
     async def aclose(self) -> None: ...
 
@@ -268,6 +284,12 @@ class Session:
     meta: dict[str, str]  # what else the client must remember to go on after a restart
     head: int | None = None  # the step asked for last, or gone back to: its picture is the current one
     source: Source | None = None  # None: from the prompt alone
+    guild: str = ""  # the server it was asked in: limits and preferences are a server's
+    mature: bool = True  # whether words of the policy are allowed: only where everyone who sees it is of age
+    style: str = ""  # a style's name, and the words that it meant when this was asked
+    style_words: str = ""
+    model: str = ""  # what the backend is asked to paint with; "" = its own
+    sampler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +315,17 @@ class Step:
     created_at: datetime
     finished_at: datetime | None
     delivered: bool = False  # its outcome is wholly shown, or cannot be
+    started_at: datetime | None = None  # when it was last taken from the queue
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many pictures may be asked for, each counted within one server; 0 = as many as one likes."""
+
+    member_waiting: int = 0  # not finished yet, of one member
+    member_daily: int = 0  # in the last 24 hours
+    server_waiting: int = 0
+    server_daily: int = 0
 
 
 @dataclass(frozen=True, slots=True)

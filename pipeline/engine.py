@@ -12,6 +12,7 @@ from pipeline import locks, masks, provenance, uploads
 from pipeline.domain import (
     MAX_PROMPT,
     MAX_SEED,
+    Choices,
     ContextWriter,
     ContextWritten,
     Detection,
@@ -38,7 +39,9 @@ from pipeline.domain import (
     StepState,
 )
 from pipeline.errors import ContextualDiffusionError, InvalidRequest
+from pipeline.policy import WordPolicy
 from pipeline.store import Store, derive_seed
+from pipeline.styles import Style
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,8 @@ class EngineOptions:
     params: PaintParams = field(default_factory=PaintParams)
     class_params: Mapping[str, Mapping[str, float | int | str]] = field(default_factory=dict)
     max_depth: int = 8
+    policy: WordPolicy = field(default_factory=WordPolicy)  # which words may be painted where
+    styles: Mapping[str, Style] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -87,6 +92,10 @@ class Pipeline:
         """What the picture backend can do: a client tells members the sizes that are possible."""
         return self._generator.info
 
+    async def choices(self) -> Choices:
+        """Ask the picture backend which models and samplers it has. Raises GeneratorError."""
+        return await self._generator.choices()
+
     async def aclose(self) -> None:
         """Close the collaborators and the store."""
         for closing in (self._generator, self._segmenter, self._writer, self.store):
@@ -109,12 +118,18 @@ class Pipeline:
         meta: Mapping[str, str] | None = None,
         image: bytes | None = None,
         strength: float | None = None,
+        guild: str = "",
+        mature: bool = True,
+        style: str = "",
+        model: str = "",
+        sampler: str = "",
     ) -> Session:
         """Write down a new session: its first picture and `depth` recursions. Raises InvalidRequest.
 
         `request` is the client's key: the same key is the same session. No seed = one derived from the key.
         `image` is a PNG, JPEG or WebP file that the first picture is painted over; it gives the size its
         shape where none is named. `strength` 0..1 is how far the first picture may leave it.
+        `mature` is whether everyone who will see it is of age. `model` and `sampler` are the backend's names.
         """
         cleaned = clean_text(prompt)
         if not cleaned:
@@ -124,6 +139,11 @@ class Pipeline:
                 raise InvalidRequest(
                     f"The {name} has {len(text):,} characters; at most {MAX_PROMPT:,} are possible."
                 )
+        await self._check_words(cleaned, guild, mature)
+        if style and style not in self.options.styles:
+            known = ", ".join(self.options.styles) or "none"
+            raise InvalidRequest(f"There is no style of that name; there are: {known}.")
+        added = self.options.styles.get(style, Style())
         if seed is not None and not 0 <= seed <= MAX_SEED:
             raise InvalidRequest(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
         if not 0 <= depth <= self.options.max_depth:
@@ -159,7 +179,7 @@ class Pipeline:
             owner=owner,
             request=request,
             prompt=cleaned,
-            negative_prompt=_join(clean_text(negative_prompt), self.options.negative_prompt),
+            negative_prompt=_join(clean_text(negative_prompt), added.negative, self.options.negative_prompt),
             seed=derive_seed(client, request) if seed is None else seed,
             width=sides["width"],
             height=sides["height"],
@@ -169,6 +189,12 @@ class Pipeline:
             meta=meta,
             source=source,
             strength=IMAGE_STRENGTH if strength is None else strength,
+            guild=guild,
+            mature=mature,
+            style=style,
+            style_words=added.prompt,
+            model=model,
+            sampler=sampler,
         )
 
     async def recurse(self, step_id: int, *, asked_by: str, origin: str) -> Step:
@@ -190,6 +216,8 @@ class Pipeline:
             raise InvalidRequest("The reply is empty; write for example `2: red leather`.")
         if len(words) > MAX_PROMPT:
             raise InvalidRequest(f"The reply is longer than {MAX_PROMPT:,} characters.")
+        session = await self.store.session((await self.store.step(step_id)).session_id)
+        await self._check_words(words, session.guild, session.mature)
         return await self.store.add_step(
             parent_id=step_id, kind=StepKind.TWEAK, asked_by=asked_by, origin=origin, request=words
         )
@@ -245,6 +273,10 @@ class Pipeline:
             wishes[item.number] = None if wanted == already else wanted
         await self.store.set_kept(step.id, wishes)
         return tuple(item for item in await self.store.objects(step.id) if item.number in numbers)
+
+    async def _check_words(self, text: str, guild: str, mature: bool) -> None:
+        wanted = await self.store.preferences("server", guild) if guild else {}
+        self.options.policy.check(text, mature=mature, more=wanted.get("words", "").split(","))
 
     async def retry(self, step_id: int) -> bool:
         """Queue a failed step again, with the steps that were cancelled below it; whether there was one."""
@@ -455,7 +487,7 @@ class Pipeline:
         if not patch.mask.any():  # all of it is kept as it is
             return picture, (), ""
         crop, mask = await asyncio.to_thread(masks.cut, picture, patch)
-        words = [params.prompt_prefix, *item.tags, item.detection.label]
+        words = [params.prompt_prefix, *item.tags, item.detection.label, session.style_words]
         image = await self._generator.inpaint(
             InpaintRequest(
                 image=await asyncio.to_thread(provenance.encode, crop),
@@ -466,6 +498,8 @@ class Pipeline:
                 strength=params.strength,
                 steps=params.steps,
                 guidance=params.guidance,
+                model=session.model,
+                sampler=session.sampler,
             ),
             watch,
         )
@@ -474,13 +508,15 @@ class Pipeline:
 
     def _request(self, session: Session, step: Step) -> GenerationRequest:
         return GenerationRequest(
-            prompt=session.prompt,
+            prompt=_join(session.prompt, session.style_words),
             negative_prompt=session.negative_prompt,
             seed=step.seed,
             width=session.width,
             height=session.height,
             steps=session.steps,
             guidance=session.guidance,
+            model=session.model,
+            sampler=session.sampler,
         )
 
 

@@ -67,6 +67,12 @@ class SessionRow(Base):
     height: Mapped[int]
     steps: Mapped[int]
     guidance: Mapped[float]
+    guild: Mapped[str] = mapped_column(String(64), default="", index=True)
+    mature: Mapped[bool] = mapped_column(default=True)
+    style: Mapped[str] = mapped_column(String(64), default="")
+    style_words: Mapped[str] = mapped_column(Text, default="")
+    model: Mapped[str] = mapped_column(String(256), default="")
+    sampler: Mapped[str] = mapped_column(String(128), default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=_now)
     meta: Mapped[dict[str, str]] = mapped_column(default=dict)
     head_id: Mapped[int | None]  # no foreign key: steps already refer to sessions
@@ -85,7 +91,10 @@ class SourceRow(Base):
 
 class StepRow(Base):
     __tablename__ = "steps"
-    __table_args__ = (Index("ix_steps_state_delivered", "state", "delivered"),)
+    __table_args__ = (
+        Index("ix_steps_state_delivered", "state", "delivered"),
+        Index("ix_steps_asked_by_started_at", "asked_by", "started_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     session_id: Mapped[int] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
@@ -104,6 +113,7 @@ class StepRow(Base):
     notes: Mapped[list[str]] = mapped_column(default=list)
     error: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=_now)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered: Mapped[bool] = mapped_column(default=False)
 
@@ -158,3 +168,23 @@ class KeptRow(Base):
 
     key: Mapped[str] = mapped_column(String(128), primary_key=True)
     value: Mapped[str] = mapped_column(Text)
+
+
+class PreferenceRow(Base):
+    """What a server, a channel or a member wants: `level` says which, `place` is its id."""
+
+    __tablename__ = "preferences"
+
+    level: Mapped[str] = mapped_column(String(16), primary_key=True)
+    place: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class PriorityRow(Base):
+    """A member whose steps go before others' in a server; who has none has no row."""
+
+    __tablename__ = "priorities"
+
+    guild: Mapped[str] = mapped_column(String(64), primary_key=True)
+    member: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -114,6 +114,9 @@ def describe(
         "depth": step.depth,
         "prompt": session.prompt,
         "negative_prompt": session.negative_prompt,
+        "style": session.style,
+        "style_words": session.style_words,
+        "asked_for": {"model": session.model, "sampler": session.sampler},
         "session_seed": session.seed,
         "seed": step.seed,
         "width": session.width,
@@ -236,7 +239,7 @@ def _object(item: SceneObject) -> dict[str, Any]:
 
 
 def _a1111(record: dict[str, Any]) -> str:
-    lines = [record["prompt"]]
+    lines = [", ".join(filter(None, (record["prompt"], record["style_words"])))]
     if record["negative_prompt"]:
         lines.append(f"Negative prompt: {record['negative_prompt']}")
     fields = {

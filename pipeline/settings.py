@@ -137,6 +137,27 @@ class Settings(BaseSettings):
         default="everyone",
         description="Who may react and reply to go on: everyone in the thread, or who asked for it.",
     )
+    member_waiting: Annotated[int, Field(ge=0)] = Field(
+        default=30,
+        description="Unfinished pictures a member may have in a server; 0 = any number. "
+        "Servers may be stricter (`/settings`), also with the three below.",
+    )
+    member_daily: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Pictures a member may ask for in 24 hours in a server; 0 = any number."
+    )
+    server_waiting: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="Unfinished pictures a server may have; 0 = any number."
+    )
+    server_daily: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Pictures a server may ask for in 24 hours; 0 = any number."
+    )
+    policy_file: str = Field(
+        default="pipeline/policy.txt",
+        description="Words that are for age-restricted channels only, one a line.",
+    )
+    styles_file: str = Field(
+        default="pipeline/styles.toml", description="Styles that members can choose: named prompt additions."
+    )
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Steps worked on at the same time."
     )

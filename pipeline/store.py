@@ -11,8 +11,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from pipeline.domain import (
     Box,
     Detection,
     Footprint,
+    Limits,
     Mask,
     PaintParams,
     Post,
@@ -40,8 +42,19 @@ from pipeline.domain import (
     StepState,
 )
 from pipeline.errors import ConfigurationError, InvalidRequest, NotFound
-from pipeline.models import KeptRow, ObjectRow, PictureRow, PostRow, SessionRow, SourceRow, StepRow
+from pipeline.models import (
+    KeptRow,
+    ObjectRow,
+    PictureRow,
+    PostRow,
+    PreferenceRow,
+    PriorityRow,
+    SessionRow,
+    SourceRow,
+    StepRow,
+)
 from pipeline.process_lock import FileLock
+from pipeline.queue import Line, Waiting
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -105,7 +118,8 @@ class Store:
     The tables must exist: see `migrate`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()  # everywhere; a server may have narrower ones
         self._engine = create_async_engine(url)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
@@ -142,10 +156,17 @@ class Store:
         meta: Mapping[str, str] | None = None,
         source: bytes | None = None,
         strength: float = 0.0,
+        guild: str = "",
+        mature: bool = True,
+        style: str = "",
+        style_words: str = "",
+        model: str = "",
+        sampler: str = "",
     ) -> Session:
         """Save a session, its first picture and `depth` recursions queued; a `request` makes one session.
 
         `source` (PNG of the session's size) is what the first picture is painted over.
+        Raises InvalidRequest where that is more than the member or the server may ask for.
         """
         try:
             async with self._transaction() as db:
@@ -160,6 +181,12 @@ class Store:
                     height=height,
                     steps=steps,
                     guidance=guidance,
+                    guild=guild,
+                    mature=mature,
+                    style=style,
+                    style_words=style_words,
+                    model=model,
+                    sampler=sampler,
                     meta=dict(meta or {}),
                     source_sha256=hashlib.sha256(source).hexdigest() if source else "",
                     source_strength=strength if source else 0.0,
@@ -184,6 +211,7 @@ class Store:
                     await db.flush()
                     parent = step
                 row.head_id = parent.id if parent else None
+                await self._check_limits(db, row, owner)
                 return _session(row)
         except IntegrityError:
             async with self._sessions() as db:
@@ -296,13 +324,15 @@ class Store:
     ) -> Step:
         """Queue a step below `parent_id`; the same `origin` is one step however often it is asked for.
 
-        Raises InvalidRequest when the parent has no picture and never will.
+        Raises InvalidRequest when the parent has no picture and never will, or the limits are reached.
         """
         try:
             async with self._transaction() as db:
                 # Locked: its siblings are counted, and it must not fail meanwhile.
                 parent = await _get_step(db, parent_id, lock=True)
-                return await _add_below(db, parent, kind, asked_by=asked_by, origin=origin, request=request)
+                return await self._add_below(
+                    db, parent, kind, asked_by=asked_by, origin=origin, request=request
+                )
         except IntegrityError:
             async with self._sessions() as db:
                 found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
@@ -317,7 +347,7 @@ class Store:
                 row = await _get_step(db, step_id)
                 if row.parent_id is not None:
                     parent = await _get_step(db, row.parent_id, lock=True)
-                    return await _add_below(
+                    return await self._add_below(
                         db,
                         parent,
                         StepKind(row.kind),
@@ -338,7 +368,7 @@ class Store:
                     asked_by=asked_by,
                     origin=origin,
                 )
-                return await _add(db, sibling)
+                return await self._add(db, sibling)
         except IntegrityError:
             async with self._sessions() as db:
                 found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
@@ -453,18 +483,33 @@ class Store:
             return int(await db.scalar(query) or 0)
 
     async def claim(self, client: str) -> Step | None:
-        """Take the oldest queued step of a client whose parent is done, and mark it running."""
-        parent = aliased(StepRow)
+        """Take the next queued step of a client whose parent is done, and mark it running.
+
+        Members with priority come first; of the others, or among them, who was served longest ago: so nobody
+        waits for more than one step of each other member. A member's own steps go by age. See also
+        `queue.forecast`, which foretells this order.
+        """
+        parent, earlier = aliased(StepRow), aliased(StepRow)
+        served = (
+            select(func.max(earlier.started_at))
+            .where(earlier.asked_by == StepRow.asked_by)
+            .correlate(StepRow)
+            .scalar_subquery()
+        )
         query = (
             select(StepRow)
             .join(SessionRow, SessionRow.id == StepRow.session_id)
             .outerjoin(parent, parent.id == StepRow.parent_id)
+            .outerjoin(
+                PriorityRow,
+                (PriorityRow.guild == SessionRow.guild) & (PriorityRow.member == StepRow.asked_by),
+            )
             .where(
                 SessionRow.client == client,
                 StepRow.state == StepState.QUEUED,
                 (StepRow.parent_id.is_(None)) | (parent.state == StepState.DONE),
             )
-            .order_by(StepRow.id)
+            .order_by(PriorityRow.member.is_(None), served.nulls_first(), StepRow.id)
             .limit(1)
             .with_for_update(of=StepRow, skip_locked=True)  # SQLite leaves this out: it has one writer
         )
@@ -473,6 +518,7 @@ class Store:
             if row is None:
                 return None
             row.state = StepState.RUNNING
+            row.started_at = datetime.now(UTC)
             return _step(row)
 
     async def recover(self, client: str) -> int:
@@ -482,7 +528,7 @@ class Store:
             result = await db.execute(
                 update(StepRow)
                 .where(StepRow.state == StepState.RUNNING, StepRow.session_id.in_(of_client))
-                .values(state=StepState.QUEUED)
+                .values(state=StepState.QUEUED, started_at=None)  # what was cut short has had no turn
             )
             return result.rowcount  # type: ignore[attr-defined]
 
@@ -492,12 +538,15 @@ class Store:
             row = await _get_step(db, step_id)
             if row.state == StepState.QUEUED:
                 row.state = StepState.RUNNING
+                row.started_at = datetime.now(UTC)
             return _step(row)
 
     async def finish(self, step_id: int, *, png: bytes, model: str, notes: Sequence[str]) -> None:
-        """Save a step's finished picture and mark it done."""
+        """Save a step's finished picture and mark it done; nothing if it was cancelled in the meantime."""
         async with self._transaction() as db:
             row = await _get_step(db, step_id)
+            if row.state == StepState.CANCELLED:
+                return
             await _put_picture(db, step_id, png)
             row.state = StepState.DONE
             row.model = model
@@ -509,23 +558,28 @@ class Store:
         """Mark a step failed and cancel the queued steps below it; return those."""
         async with self._transaction() as db:
             row = await _get_step(db, step_id)
+            if row.state == StepState.CANCELLED:
+                return ()
             row.state = StepState.FAILED
             row.error = message
             row.finished_at = datetime.now(UTC)
             return await _cancel_below(db, [step_id])
 
     async def retry(self, step_id: int) -> bool:
-        """Queue a failed step again, with what was cancelled below it; False when it is not a failed one."""
+        """Queue a failed step again, with what was cancelled below it; False when it is not a failed one.
+
+        A step that a member cancelled counts as one; a step cancelled because of another does not.
+        """
         async with self._transaction() as db:
             row = await _get_step(db, step_id)
-            if row.state != StepState.FAILED:
+            if row.state not in (StepState.FAILED, StepState.CANCELLED) or not row.error:
                 return False
             row.attempt += 1
             _requeue(row)
             below = [step_id]
             while below:
                 query = select(StepRow).where(
-                    StepRow.parent_id.in_(below), StepRow.state == StepState.CANCELLED
+                    StepRow.parent_id.in_(below), StepRow.state == StepState.CANCELLED, StepRow.error == ""
                 )
                 rows = list(await db.scalars(query))
                 for child in rows:
@@ -533,15 +587,197 @@ class Store:
                 below = [child.id for child in rows]
             return True
 
-    async def cancel(self, step_id: int) -> tuple[int, ...]:
-        """Cancel a step that is not done, and the queued steps below it; return all that were cancelled."""
+    async def cancel(self, step_id: int, *, why: str = "") -> tuple[int, ...]:
+        """Cancel a step that is not done, and the queued steps below it; return all that were cancelled.
+
+        With a `why`, for members, the step is shown as cancelled and can be taken up again.
+        """
         async with self._transaction() as db:
             row = await _get_step(db, step_id)
             if row.state not in (StepState.QUEUED, StepState.RUNNING):
                 return ()
             row.state = StepState.CANCELLED
+            row.error = why
             row.finished_at = datetime.now(UTC)
             return (step_id, *await _cancel_below(db, [step_id]))
+
+    # -- the queue's line, limits and preferences -------------------------------------------------
+
+    async def line(self, client: str) -> Line:
+        """List a client's unfinished steps, with what `queue.forecast` must know."""
+        open_steps = (
+            select(
+                StepRow.id,
+                StepRow.session_id,
+                StepRow.parent_id,
+                StepRow.kind,
+                StepRow.asked_by,
+                SessionRow.guild,
+                PriorityRow.member.is_not(None),
+                StepRow.state,
+                StepRow.started_at,
+            )
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .outerjoin(
+                PriorityRow,
+                (PriorityRow.guild == SessionRow.guild) & (PriorityRow.member == StepRow.asked_by),
+            )
+            .where(SessionRow.client == client, StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
+            .order_by(StepRow.id)
+        )
+        async with self._sessions() as db:
+            steps = tuple(
+                Waiting(
+                    *(number, session, parent, StepKind(kind), member, guild, first),
+                    running_since=_seconds(started) if state == StepState.RUNNING else None,
+                )
+                for number, session, parent, kind, member, guild, first, state, started in await db.execute(
+                    open_steps
+                )
+            )
+            members = {step.member for step in steps}
+            served = await db.execute(
+                select(StepRow.asked_by, func.max(StepRow.started_at))
+                .where(StepRow.asked_by.in_(members), StepRow.started_at.is_not(None))
+                .group_by(StepRow.asked_by)
+            )
+            times = {member: _seconds(at) for member, at in served}
+            return Line(steps, times, await self._durations(db, {step.kind for step in steps}))
+
+    async def unfinished(
+        self, client: str, *, place: str | None = None, member: str | None = None
+    ) -> list[Step]:
+        """List a client's queued and running steps: those shown in a place, or those of a member.
+
+        A member's are those they asked for, and all of the sessions that they began.
+        """
+        query = (
+            select(StepRow)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(SessionRow.client == client, StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
+            .order_by(StepRow.id)
+        )
+        if place is not None:
+            query = query.where(SessionRow.place == place)
+        if member is not None:
+            query = query.where((StepRow.asked_by == member) | (SessionRow.owner == member))
+        async with self._sessions() as db:
+            return [_step(row) for row in await db.scalars(query)]
+
+    async def _durations(self, db: AsyncSession, kinds: set[StepKind]) -> dict[StepKind, float]:
+        """Return how long steps of these kinds take: the median of the latest twenty, in seconds."""
+        found: dict[StepKind, float] = {}
+        for kind in kinds:
+            latest = await db.execute(
+                select(StepRow.started_at, StepRow.finished_at)
+                .where(
+                    StepRow.kind == kind,
+                    StepRow.state == StepState.DONE,
+                    StepRow.started_at.is_not(None),
+                    StepRow.finished_at.is_not(None),
+                )
+                .order_by(StepRow.id.desc())
+                .limit(20)
+            )
+            spans = [max(0.0, _seconds(end) - _seconds(start)) for start, end in latest]
+            if spans:
+                found[kind] = median(spans)
+        return found
+
+    async def _add_below(
+        self, db: AsyncSession, parent: StepRow, kind: StepKind, *, asked_by: str, origin: str, request: str
+    ) -> Step:
+        if parent.state in (StepState.FAILED, StepState.CANCELLED):
+            raise InvalidRequest("That step has no picture to go on from; choose an earlier one.")
+        siblings = await db.scalar(select(func.count()).where(StepRow.parent_id == parent.id))
+        row = StepRow(
+            session_id=parent.session_id,
+            parent_id=parent.id,
+            kind=kind,
+            state=StepState.QUEUED,
+            depth=parent.depth + (kind is StepKind.RECURSE),
+            # The sibling's number is part of it: the same picture asked again gives another one.
+            seed=derive_seed(parent.seed, kind, siblings),
+            asked_by=asked_by,
+            origin=origin,
+            request=request,
+        )
+        return await self._add(db, row)
+
+    async def _add(self, db: AsyncSession, row: StepRow) -> Step:
+        db.add(row)
+        await db.flush()
+        session = await _get(db, SessionRow, row.session_id, "session")
+        session.head_id = row.id
+        await self._check_limits(db, session, row.asked_by)
+        return _step(row)
+
+    async def _check_limits(self, db: AsyncSession, session: SessionRow, member: str) -> None:
+        """Raise InvalidRequest where a member's or a server's steps, the new ones included, are too many."""
+        if not member:
+            return  # the command line's
+        narrower = {
+            row.name: int(row.value)
+            for row in await db.scalars(
+                select(PreferenceRow).where(
+                    PreferenceRow.level == "server",
+                    PreferenceRow.place == session.guild,
+                    PreferenceRow.name.in_(asdict(self._limits)),
+                )
+            )
+        }
+        for name, everywhere in asdict(self._limits).items():
+            limit = min(filter(None, (everywhere, narrower.get(name, 0))), default=0)
+            if not limit:
+                continue
+            query = (
+                select(func.count())
+                .select_from(StepRow)
+                .join(SessionRow, SessionRow.id == StepRow.session_id)
+                .where(SessionRow.client == session.client, SessionRow.guild == session.guild)
+            )
+            if name.startswith("member"):
+                query = query.where(StepRow.asked_by == member)
+            if name.endswith("waiting"):
+                query = query.where(StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
+            else:
+                since = datetime.now(UTC) - timedelta(days=1)
+                query = query.where(StepRow.state != StepState.CANCELLED, StepRow.created_at >= since)
+            if int(await db.scalar(query) or 0) > limit:
+                raise InvalidRequest(_LIMIT_REACHED[name].format(limit=limit))
+
+    async def preferences(self, level: str, place: str) -> dict[str, str]:
+        """Return what a server, a channel or a member wants, by name."""
+        async with self._sessions() as db:
+            rows = await db.scalars(
+                select(PreferenceRow).where(PreferenceRow.level == level, PreferenceRow.place == place)
+            )
+            return {row.name: row.value for row in rows}
+
+    async def set_preference(self, level: str, place: str, name: str, value: str | None) -> None:
+        """Keep a preference in place of what was there; None forgets it."""
+        async with self._transaction() as db:
+            row = await db.get(PreferenceRow, (level, place, name))
+            if value is None:
+                if row is not None:
+                    await db.delete(row)
+            elif row is None:
+                db.add(PreferenceRow(level=level, place=place, name=name, value=value))
+            else:
+                row.value = value
+
+    async def set_priority(self, guild: str, member: str, first: bool) -> None:
+        """Note whether a member's steps go before others' in a server; writes only what changes."""
+        async with self._sessions() as db:
+            row = await db.get(PriorityRow, (guild, member))
+        if (row is not None) == first:
+            return
+        async with self._transaction() as db:
+            row = await db.get(PriorityRow, (guild, member))
+            if first and row is None:
+                db.add(PriorityRow(guild=guild, member=member))
+            elif not first and row is not None:
+                await db.delete(row)
 
     # -- pictures and objects ---------------------------------------------------------------------
 
@@ -696,7 +932,8 @@ class Store:
                 .join(SessionRow, SessionRow.id == StepRow.session_id)
                 .where(
                     SessionRow.client == client,
-                    StepRow.state.in_((StepState.DONE, StepState.FAILED)),
+                    StepRow.state.in_((StepState.DONE, StepState.FAILED))
+                    | ((StepRow.state == StepState.CANCELLED) & (StepRow.error != "")),
                     StepRow.delivered.is_(False),
                 )
                 .order_by(StepRow.id)
@@ -901,7 +1138,7 @@ class Store:
     async def forget_asker(self, step_id: int, *, png: bytes | None) -> None:
         """Take out of a step who asked for it and in which words; `png` replaces its picture if given."""
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             row.asked_by, row.request = "", ""
             row.origin = f"forgotten:{row.id}"  # an origin may name the member
             if png is not None:
@@ -1049,6 +1286,26 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
+_LIMIT_REACHED = {
+    "member_waiting": (
+        "At most {limit} pictures of yours may be waiting here, and this would be more; "
+        "wait for one, or cancel some with /cancel."
+    ),
+    "member_daily": "At most {limit} pictures a day are yours here, and this would be more; go on tomorrow.",
+    "server_waiting": (
+        "At most {limit} pictures may be waiting in this server, and this would be more; try again later."
+    ),
+    "server_daily": (
+        "At most {limit} pictures a day are painted in this server, and this would be more; go on tomorrow."
+    ),
+}
+
+
+def _seconds(moment: datetime) -> float:
+    """Return a time as seconds since 1970; SQLite may have dropped its zone, which is UTC."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
 async def _get(db: AsyncSession, kind: Callable[..., Row], key: int, what: str) -> Row:
     row = await db.get(kind, key)  # type: ignore[arg-type]
     if row is None:
@@ -1061,34 +1318,6 @@ async def _get_step(db: AsyncSession, step_id: int, *, lock: bool = False) -> St
     if row is None or row.state == StepState.DELETED:
         raise NotFound(f"There is no picture {step_id}; it may have been deleted.")
     return row
-
-
-async def _add_below(
-    db: AsyncSession, parent: StepRow, kind: StepKind, *, asked_by: str, origin: str, request: str
-) -> Step:
-    if parent.state in (StepState.FAILED, StepState.CANCELLED):
-        raise InvalidRequest("That step has no picture to go on from; choose an earlier one.")
-    siblings = await db.scalar(select(func.count()).where(StepRow.parent_id == parent.id))
-    row = StepRow(
-        session_id=parent.session_id,
-        parent_id=parent.id,
-        kind=kind,
-        state=StepState.QUEUED,
-        depth=parent.depth + (kind is StepKind.RECURSE),
-        # The sibling's number is part of it: the same picture asked again gives another one.
-        seed=derive_seed(parent.seed, kind, siblings),
-        asked_by=asked_by,
-        origin=origin,
-        request=request,
-    )
-    return await _add(db, row)
-
-
-async def _add(db: AsyncSession, row: StepRow) -> Step:
-    db.add(row)
-    await db.flush()
-    (await _get(db, SessionRow, row.session_id, "session")).head_id = row.id
-    return _step(row)
 
 
 async def _subtree(db: AsyncSession, row: StepRow) -> list[StepRow]:
@@ -1154,6 +1383,12 @@ def _session(row: SessionRow) -> Session:
         meta=dict(row.meta),
         head=row.head_id,
         source=Source(row.source_sha256, row.source_strength) if row.source_sha256 else None,
+        guild=row.guild,
+        mature=row.mature,
+        style=row.style,
+        style_words=row.style_words,
+        model=row.model,
+        sampler=row.sampler,
     )
 
 
@@ -1178,6 +1413,7 @@ def _step(row: StepRow) -> Step:
         created_at=row.created_at,
         finished_at=row.finished_at,
         delivered=row.delivered,
+        started_at=row.started_at,
     )
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipeline.domain import (
     Box,
+    Choices,
     Detection,
     GeneratedImage,
     GenerationRequest,
@@ -61,6 +62,7 @@ class PaintingGenerator:
         self.generated: list[GenerationRequest] = []
         self.inpainted: list[InpaintRequest] = []
         self.notes: tuple[str, ...] = ()
+        self.offered: Choices | Exception = Choices(("small [1a2b3c4d5e]", "large"), ("Euler", "DPM++ 2M"))
         self.closed = False
 
     @property
@@ -108,6 +110,11 @@ class PaintingGenerator:
         await self.turns.take()
         await asyncio.sleep(self._seconds)
         return GeneratedImage(buffer.getvalue(), seed, "fake painter", "none", self.notes)
+
+    async def choices(self) -> Choices:
+        if isinstance(self.offered, Exception):
+            raise self.offered
+        return self.offered
 
     async def aclose(self) -> None:
         self.closed = True

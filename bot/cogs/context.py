@@ -62,7 +62,7 @@ class Replies(commands.Cog):
         """Write down the change that a reply asks for. Raises InvalidRequest, NotFound."""
         store = self._client.pipeline.store
         step = await store.step(post.step_id)
-        if not self._client.may_go_on(await store.session(step.session_id), message.author.id):
+        if not await self._client.may_go_on(await store.session(step.session_id), message.author.id):
             raise InvalidRequest("Here only who asked for the picture can change it.")
         await self._client.pipeline.tweak(
             step.id,

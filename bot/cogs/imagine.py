@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DEPTH = 1  # recursions where nobody says otherwise
 _UNKNOWN_INTERACTION = 10062
 _WITH_THREADS = (discord.ChannelType.text, discord.ChannelType.news)
 _THREADS = (
@@ -55,28 +56,42 @@ def imagine_command(client: "Client") -> app_commands.Command:
     @app_commands.command(name="imagine", description="Paint a picture, then make it richer object by object")
     @app_commands.describe(
         prompt="What the picture should show",
-        depth=f"How many recursions follow the first picture: 0 to {deepest} (1)",
+        depth=f"How many recursions follow the first picture: 0 to {deepest} ({DEPTH})",
         seed="The same prompt and seed give the same pictures",
         negative="What the picture should not show",
         width=f"Pixels: {info.min_side} to {info.max_side} ({info.default_width})",
         height=f"Pixels: {info.min_side} to {info.max_side} ({info.default_height})",
         image="A picture to start from; without width and height it gives its shape",
         strength="How far to leave that picture, 0.05 to 1 (0.6)",
+        style="Words that are added, by name",
+        model="What the picture backend paints with",
+        sampler="The picture backend's sampler",
+        spoiler="Hide the pictures until they are clicked",
     )
     @app_commands.allowed_contexts(guilds=True, dms=True, private_channels=False)
     @app_commands.allowed_installs(guilds=True, users=False)
     async def imagine(
         interaction: discord.Interaction,
         prompt: app_commands.Range[str, 1, MAX_PROMPT],
-        depth: app_commands.Range[int, 0, deepest] = 1,
+        depth: app_commands.Range[int, 0, deepest] | None = None,
         seed: app_commands.Range[int, 0, MAX_SEED] | None = None,
         negative: app_commands.Range[str, 0, MAX_PROMPT] = "",
         width: app_commands.Range[int, info.min_side, info.max_side] | None = None,
         height: app_commands.Range[int, info.min_side, info.max_side] | None = None,
         image: discord.Attachment | None = None,
         strength: app_commands.Range[float, 0.05, 1.0] | None = None,
+        style: str = "",
+        model: str = "",
+        sampler: str = "",
+        spoiler: bool | None = None,
     ) -> None:
         _check(client, interaction)
+        wanted = await client.rules.wanted(interaction)
+        await client.rules.note_member(interaction, wanted)
+        model, sampler = await client.offers.check(
+            model or wanted.text("model"), sampler or wanted.text("sampler")
+        )
+        hidden = "on" if spoiler or wanted.text("spoiler") == "on" else ""
         # Fetching a picture may take longer than the three seconds: it acknowledges first.
         acknowledged, source = (None, None) if image is None else await attached(interaction, image)
         # Written down first: from here on nothing is lost, whatever happens to this process.
@@ -86,13 +101,18 @@ def imagine_command(client: "Client") -> app_commands.Command:
             owner=str(interaction.user.id),
             request=str(interaction.id),
             seed=seed,
-            depth=depth,
-            negative_prompt=negative,
-            width=width,
-            height=height,
-            meta=_meta(interaction),
             image=source,
             strength=strength,
+            depth=min(wanted.number("depth", DEPTH), deepest) if depth is None else depth,
+            negative_prompt=negative or wanted.text("negative"),
+            width=width or wanted.size[0],
+            height=height or wanted.size[1],
+            meta=_meta(interaction) | {"spoiler": hidden},
+            guild=str(interaction.guild_id or ""),
+            mature=_is_mature(interaction) and wanted.text("nsfw") != "never",
+            style=style or wanted.text("style"),
+            model=model,
+            sampler=sampler,
         )
         try:
             response = acknowledged or await interaction.response.defer()
@@ -108,7 +128,27 @@ def imagine_command(client: "Client") -> app_commands.Command:
         await client.worker.wake()
         await client.opener.open(session)
 
+    @imagine.autocomplete("style")
+    @imagine.autocomplete("model")
+    @imagine.autocomplete("sampler")
+    async def complete(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        return await client.offers.complete(_focused(interaction), typed)
+
     return imagine
+
+
+def _focused(interaction: discord.Interaction) -> str:
+    """Return the name of the option that is being typed into."""
+    options: list[dict[str, object]] = (interaction.data or {}).get("options", [])  # type: ignore[assignment]
+    return next((str(option["name"]) for option in options if option.get("focused")), "")
+
+
+def _is_mature(interaction: discord.Interaction) -> bool:
+    """Tell whether a channel is age-restricted; a thread is if its channel is, a DM never."""
+    channel = interaction.channel
+    return isinstance(channel, (discord.abc.GuildChannel, discord.Thread)) and bool(
+        getattr(channel, "is_nsfw", bool)()
+    )
 
 
 def _meta(interaction: discord.Interaction) -> dict[str, str]:

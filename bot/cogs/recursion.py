@@ -103,8 +103,8 @@ class Reactions(commands.Cog):
         step = await pipeline.store.step(post.step_id)
         if not is_picture(post.part) and not post.part.startswith("error:"):
             return
-        if not self._client.may_go_on(await pipeline.store.session(step.session_id), user):
-            raise InvalidRequest("Here only who asked for the picture can go on with it.")
+        if not await self._client.may_go_on(await pipeline.store.session(step.session_id), user):
+            raise InvalidRequest("Here only who asked for the picture or has the role for it can go on.")
         if is_picture(post.part):
             async with self._counting:
                 made = await pipeline.store.count_origins(origin(post.message, user))

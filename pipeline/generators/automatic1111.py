@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import numpy as np
@@ -27,6 +27,7 @@ from tenacity import (
 from yarl import URL
 
 from pipeline.domain import (
+    Choices,
     GeneratedImage,
     GenerationRequest,
     GeneratorInfo,
@@ -37,6 +38,8 @@ from pipeline.domain import (
 from pipeline.errors import ConfigurationError, GeneratorError, InvalidRequest
 
 log = logging.getLogger(__name__)
+
+Listed = TypeVar("Listed")
 
 _CELL = 8  # side in pixels of a latent cell
 _MIN_SIDE, _MAX_SIDE = 64, 2048
@@ -74,6 +77,14 @@ class _State(BaseModel):
     def foreign(self) -> bool:
         """Whether the job was started on the server's own page, which names its jobs so."""
         return self.job.startswith("task(")
+
+
+class _Checkpoint(BaseModel):
+    title: str
+
+
+class _Sampler(BaseModel):
+    name: str
 
 
 class _Progress(BaseModel):
@@ -179,6 +190,12 @@ class Automatic1111:
         }
         return await self._paint("img2img", body, progress)
 
+    async def choices(self) -> Choices:
+        """Ask the server for its checkpoints and samplers. Raises GeneratorError."""
+        models = await self._list("sd-models", TypeAdapter(list[_Checkpoint]))
+        samplers = await self._list("samplers", TypeAdapter(list[_Sampler]))
+        return Choices(tuple(item.title for item in models), tuple(item.name for item in samplers))
+
     async def aclose(self) -> None:
         """Close the connections; paint nothing after this."""
         self._closed = True
@@ -216,6 +233,7 @@ class Automatic1111:
 
     def _body(self, request: GenerationRequest | InpaintRequest, width: int, height: int) -> dict[str, Any]:
         """Return the fields common to both endpoints; only such as all three servers know."""
+        checkpoint = request.model or self._checkpoint
         body: dict[str, Any] = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
@@ -229,10 +247,10 @@ class Automatic1111:
             "send_images": True,
             "save_images": False,
             # Always sent: releases of Forge fail without it. The server's own settings come back afterwards.
-            "override_settings": {"sd_model_checkpoint": self._checkpoint} if self._checkpoint else {},
+            "override_settings": {"sd_model_checkpoint": checkpoint} if checkpoint else {},
         }
-        if self._sampler:
-            body["sampler_name"] = self._sampler
+        if sampler := request.sampler or self._sampler:
+            body["sampler_name"] = sampler
         return body
 
     async def _paint(
@@ -266,7 +284,8 @@ class Automatic1111:
         await self._settle()
         data = await self._post(endpoint, body, deadline - time.monotonic())
         picture, info, notes = await asyncio.to_thread(_read_answer, data, body["width"], body["height"])
-        notes += _differences(info, body["seed"], self._sampler, self._checkpoint)
+        checkpoint = body["override_settings"].get("sd_model_checkpoint", "")
+        notes += _differences(info, body["seed"], body.get("sampler_name", ""), checkpoint)
         return GeneratedImage(
             png=picture,
             seed=body["seed"] if info.seed is None else info.seed,
@@ -400,6 +419,17 @@ class Automatic1111:
         except (aiohttp.ClientError, OSError, ValidationError, GeneratorError) as err:
             log.debug("No progress from the Stable Diffusion server: %s", type(err).__name__)
             return None
+
+    async def _list(self, name: str, kind: TypeAdapter[Listed]) -> Listed:
+        try:
+            async with self._open().get(self._base / name, timeout=_ASIDE) as response:
+                if response.status != 200:
+                    raise self._refusal(response.status, await response.read())
+                return kind.validate_json(await response.read())
+        except (aiohttp.ClientError, OSError, ValidationError) as err:
+            raise GeneratorError(
+                "The Stable Diffusion server does not say what it has; try again.", retryable=True
+            ) from err
 
     async def _interrupt(self) -> None:
         """Ask the server to stop what it paints for us."""

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.domain import (
+    Choices,
     GeneratedImage,
     GenerationRequest,
     GeneratorInfo,
@@ -80,6 +81,10 @@ class Embedded:
         state, ignored = await self._call(_start_inpaint, request)
         png = await self._sample(state, progress, lambda image: _resize(image, width, height))
         return self._answer(png, request.seed, ignored)
+
+    async def choices(self) -> Choices:
+        """Return the one model there is, and its sampler."""
+        return Choices((self._model,), (SAMPLER,))
 
     async def aclose(self) -> None:
         """Nothing to close: the executor belongs to who made it."""

@@ -14,14 +14,16 @@ import pytest_asyncio
 
 from bot.app import serve
 from bot.client import Pace
+from pipeline.domain import Limits
 from pipeline.engine import EngineOptions, Pipeline
 from pipeline.errors import NotFound
 from pipeline.settings import Settings
 from pipeline.store import Store, migrate
-from playground import Channel, Limits, Message, Playground, connect_here
+from playground import Channel, Message, Playground, connect_here
+from playground import Limits as RateLimits
 from tests.fakes import FixedSegmenter, PaintingGenerator, PlainWriter
 
-FAST = Pace(progress=0.02, retry=0.05, guilds=0.05)
+FAST = Pace(progress=0.02, retry=0.05, queue=0.02, guilds=0.05)
 
 
 @dataclass
@@ -35,6 +37,7 @@ class House:
     writer: PlainWriter = field(default_factory=PlainWriter)
     settings: dict[str, Any] = field(default_factory=dict)
     options: EngineOptions = field(default_factory=EngineOptions)
+    limits: Limits | None = None
     task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +62,7 @@ class House:
             generator=self.generator,
             segmenter=self.segmenter,
             writer=self.writer,
-            store=Store(self.url),
+            store=Store(self.url, limits=self.limits),
             options=self.options,
         )
 
@@ -137,7 +140,7 @@ def database(migrated: bytes, tmp_path: Path) -> str:
 
 @pytest_asyncio.fixture
 async def discord() -> AsyncIterator[Playground]:
-    async with Playground(limits=Limits.loose()) as server:
+    async with Playground(limits=RateLimits.loose()) as server:
         connect_here(server.rest_url)
         yield server
 

@@ -815,3 +815,22 @@ async def _post(server: LoopbackA1111, endpoint: str, body: dict[str, Any]) -> d
     ):
         assert reply.status == 200, await reply.text()
         return await reply.json()
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+async def test_what_a_server_offers_is_what_a_request_may_choose(make: Make, flavour: Flavour) -> None:
+    async with LoopbackA1111(flavour=flavour) as server:
+        generator = make(server)
+        offered = await generator.choices()
+        assert "Euler" in offered.samplers
+        assert len(offered.models) == 2
+        model = next(title for title in offered.models if "dreamy_8" in title)
+        image = await generator.generate(replace(text(), model=model, sampler="DDIM"))
+        assert (image.sampler, image.notes) == ("DDIM", ())
+        assert image.model.startswith("dreamy_8")
+        body = server.painted[-1].payload
+        assert (body["override_settings"], body["sampler_name"]) == ({"sd_model_checkpoint": model}, "DDIM")
+        odd = await generator.inpaint(replace(crop(disc(64, 12)), model="gone", sampler="nothing"))
+        assert len(odd.notes) == 2
+    with pytest.raises(GeneratorError, match="does not say what it has"):
+        await generator.choices()

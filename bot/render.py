@@ -32,8 +32,8 @@ class Sheet:
 
     embeds: tuple[discord.Embed, ...]
     files: tuple[tuple[str, bytes, str], ...] = ()
-    spoiler: bool = False  # whether the files are hidden until clicked
     view: discord.ui.View | None = None
+    spoiler: bool = False  # whether the files are hidden until clicked
 
     def attachments(self) -> list[discord.File]:
         """Open the files, anew for each attempt to send them."""

@@ -19,9 +19,9 @@ Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 Alpha = NDArray[np.float32]  # [H, W], 0..1
 
 MIN_GROW = 1.0  # pixels; a detector's masks end a little inside the object
-MAX_GROW = 24.0
+MAX_GROW = 4.0  # more reaches over what stands before a large object: heads and roofs before a sky
 MIN_FEATHER = 1.0
-MAX_FEATHER = 32.0
+MAX_FEATHER = 8.0
 MIN_PADDING = 16.0
 
 CELLS = 28  # a side of the soft masks that Mask R-CNN stretches over an object's box

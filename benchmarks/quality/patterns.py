@@ -18,7 +18,7 @@ from pipeline.masks import bounding_box
 from scenes import PATTERNS
 
 SIDE = 48  # pixels of a crop
-TRAINING, TESTING = 4000, 600  # crops
+TRAINING, TESTING = 2500, 400  # crops
 _FIRST_TRAINING, _FIRST_TESTING = 7_000_000, HELD_OUT + (9 << 20)
 
 

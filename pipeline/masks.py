@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,10 +125,12 @@ def follow_edges(picture: Picture, mask: Mask) -> Mask:
     height, width = inside.shape
     scale = min(1.0, _CELL_PIXELS / cell)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    guide = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX), np.float32) / 255
+    guide = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX), np.float32) / np.float32(
+        255
+    )
     coarse = Image.fromarray(inside.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     radius = max(1, round(_REACH * cell * scale))
-    slopes, offsets = _guided(guide, np.asarray(coarse, np.float32) / 255, radius)
+    slopes, offsets = _guided(guide, np.asarray(coarse, np.float32) / np.float32(255), radius)
     share = _enlarged(offsets, width, height)
     for channel in range(3):
         share += _enlarged(slopes[..., channel], width, height) * (whole[..., channel] / np.float32(255))
@@ -143,8 +146,8 @@ def _guided(
     from scipy.ndimage import uniform_filter
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        size = (2 * radius + 1,) * 2 + (1,) * (values.ndim - 2)
-        return uniform_filter(values, size, mode="nearest")
+        size: Any = (2 * radius + 1,) * 2 + (1,) * (values.ndim - 2)
+        return np.asarray(uniform_filter(values, size, mode="nearest"), np.float32)
 
     colour, share = mean(guide), mean(mask)
     together = mean(guide * mask[..., None]) - colour * share[..., None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,9 @@ Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 Alpha = NDArray[np.float32]  # [H, W], 0..1
 
 MIN_GROW = 1.0  # pixels; a detector's masks end a little inside the object
-MAX_GROW = 24.0
+MAX_GROW = 4.0  # more reaches over what stands before a large object: heads and roofs before a sky
 MIN_FEATHER = 1.0
-MAX_FEATHER = 32.0
+MAX_FEATHER = 8.0
 MIN_PADDING = 16.0
 
 CELLS = 28  # a side of the soft masks that Mask R-CNN stretches over an object's box
@@ -139,10 +140,12 @@ def follow_edges(picture: Picture, mask: Mask) -> Mask:
     height, width = inside.shape
     scale = min(1.0, _CELL_PIXELS / cell)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    guide = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX), np.float32) / 255
+    guide = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX), np.float32) / np.float32(
+        255
+    )
     coarse = Image.fromarray(inside.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     radius = max(1, round(_REACH * cell * scale))
-    slopes, offsets = _guided(guide, np.asarray(coarse, np.float32) / 255, radius)
+    slopes, offsets = _guided(guide, np.asarray(coarse, np.float32) / np.float32(255), radius)
     share = _enlarged(offsets, width, height)
     for channel in range(3):
         share += _enlarged(slopes[..., channel], width, height) * (whole[..., channel] / np.float32(255))
@@ -158,8 +161,8 @@ def _guided(
     from scipy.ndimage import uniform_filter
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        size = (2 * radius + 1,) * 2 + (1,) * (values.ndim - 2)
-        return uniform_filter(values, size, mode="nearest")
+        size: Any = (2 * radius + 1,) * 2 + (1,) * (values.ndim - 2)
+        return np.asarray(uniform_filter(values, size, mode="nearest"), np.float32)
 
     colour, share = mean(guide), mean(mask)
     together = mean(guide * mask[..., None]) - colour * share[..., None]

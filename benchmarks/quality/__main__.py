@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--part", choices=(*PARTS, "report"), action="append", help="all if none is named")
     parser.add_argument("--cases", type=int, default=50, help="cases a class, pictures a kind (50)")
-    parser.add_argument("--baselines", type=int, default=8, help="cases a class with the baselines too (8)")
+    parser.add_argument("--baselines", type=int, default=4, help="cases a class with the baselines too (4)")
     parser.add_argument("--sessions", type=int, default=3, help="sessions that are timed (3)")
     parser.add_argument("--workers", type=int, default=1, help="processes (1); sessions run one by one")
     parser.add_argument("--painter", type=Path, default=Path("weights/ldm.npz"))

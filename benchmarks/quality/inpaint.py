@@ -82,7 +82,7 @@ def make_case(studio: Studio, label: str, number: int) -> Case:
         seed += 1
     index = int(rng.choice(fit))
     now = scene.tags[index]
-    looks = [look for look in scenes.looks(label) if look[0] != now[0]]
+    looks: list[tuple[str, ...]] = [look for look in scenes.looks(label) if look[:1] != now[:1]]
     first, second = (looks[int(i)] for i in rng.choice(len(looks), 2, replace=False))
     small = np.asarray(Image.fromarray(scene.image).resize((_NATIVE, _NATIVE), Image.Resampling.BOX))
     state = studio.model.start_image(
@@ -128,7 +128,9 @@ def judge(files: Files, judge_file: Path, key: str) -> Record:
     known = [(scene.labels[i], scene.masks[i]) for i in range(len(scene.labels))]
     known += [(d.label, d.mask) for d in had_all]
     new = [d for d in has if not any(d.label == n and overlap(d.mask, m) >= 0.3 for n, m in known)]
+    colour = case.look[0]
     asked_pattern = case.look[1] if len(case.look) > 1 and case.look[1] in PATTERNS else None
+    worn = worn_colour(after, thing, scene.spec, label, scene.ids[case.index], case.look)
     noisy = before + np.random.default_rng(case.seed).normal(0, 8, before.shape)
     detail_before, seam_before = detail(before, mask), seam(before, mask)
     return {
@@ -138,8 +140,7 @@ def judge(files: Files, judge_file: Path, key: str) -> Record:
         "area": int(mask.sum()),
         "outside": int((before != after).any(-1)[~zone].sum()),
         "effect": changed_share(before, after, mask),
-        "colour": worn_colour(after, thing, scene.spec, label, scene.ids[case.index], case.look)
-        == case.look[0],
+        "colour": worn == colour,
         "pattern": None if asked_pattern is None else pattern(judge_file, after, thing) == asked_pattern,
         "neighbours": _neighbours(before, after, case, box.y1, box.x1, box.y2, box.x2),
         "seam": seam(after, mask) / seam_before,

@@ -18,7 +18,7 @@ from pipeline.masks import bounding_box
 from scenes import PATTERNS
 
 SIDE = 48  # pixels of a crop
-TRAINING, TESTING = 4000, 600  # crops
+TRAINING, TESTING = 2500, 400  # crops
 _FIRST_TRAINING, _FIRST_TESTING = 7_000_000, HELD_OUT + (9 << 20)
 
 
@@ -78,7 +78,7 @@ def train(model: LatentDiffusion, file: Path) -> float:
     if not file.exists():
         drawn = draw_crops(model, TRAINING, _FIRST_TRAINING)
         mirrored = np.concatenate([drawn.pixels, drawn.pixels[:, :, ::-1]])
-        rate = keras.optimizers.schedules.CosineDecay(2e-3, 14 * (2 * TRAINING // 64))
+        rate: Any = keras.optimizers.schedules.CosineDecay(2e-3, 14 * (2 * TRAINING // 64))
         judge.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
         judge.fit(mirrored, np.tile(drawn.patterns, 2), batch_size=64, epochs=14, verbose=0)
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -41,32 +41,30 @@ def run(files: Files, folder: Path, count: int) -> list[Record]:
     path = folder / "sessions.jsonl"
     done = {record["key"] for record in read_records(path)}
     missing = [number for number in range(count) if str(number) not in done]
-    if missing:
-        asyncio.run(_run(files, folder, path, missing))
-    return read_records(path)
-
-
-async def _run(files: Files, folder: Path, path: Path, numbers: list[int]) -> None:
-    database = folder / f"sessions-{os.getpid()}.sqlite"
+    database = (folder / f"sessions-{os.getpid()}.sqlite").resolve()
     settings = Settings(
-        database_url=f"sqlite+aiosqlite:///{database.resolve()}",
+        database_url=f"sqlite+aiosqlite:///{database}",
         diffusion_url=f"embedded:{files.painter.resolve()}",
         segmenters={0: str(files.surface), 1: str(files.detail)},
     )
-    migrate(settings.database_url)
-    try:
-        async with open_pipeline(settings) as pipeline:
-            # A bot has been running for long when it is asked: the first session loads the models.
-            warm = asyncio.get_running_loop().time()
-            await _session(pipeline, folder, "warm", "1girl, red jacket, day sky", 1, save=False)
-            print(f"start and a first session: {asyncio.get_running_loop().time() - warm:.0f} s", flush=True)
-            for number in numbers:
-                record = await _session(pipeline, folder, str(number), prompt_of(number), number, save=True)
-                add_record(path, record)
-                print(f"session {number}: {record['seconds']:.0f} s, {record['memory']:.2f} GB", flush=True)
-    finally:
-        for suffix in ("", "-wal", "-shm"):
-            database.with_name(database.name + suffix).unlink(missing_ok=True)
+    if missing:
+        migrate(settings.database_url)
+        asyncio.run(_run(settings, folder, path, missing))
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    return read_records(path)
+
+
+async def _run(settings: Settings, folder: Path, path: Path, numbers: list[int]) -> None:
+    async with open_pipeline(settings) as pipeline:
+        # A bot has been running for long when it is asked: the first session loads the models.
+        warm = asyncio.get_running_loop().time()
+        await _session(pipeline, folder, "warm", "1girl, red jacket, day sky", 1, save=False)
+        print(f"start and a first session: {asyncio.get_running_loop().time() - warm:.0f} s", flush=True)
+        for number in numbers:
+            record = await _session(pipeline, folder, str(number), prompt_of(number), number, save=True)
+            add_record(path, record)
+            print(f"session {number}: {record['seconds']:.0f} s, {record['memory']:.2f} GB", flush=True)
 
 
 async def _session(

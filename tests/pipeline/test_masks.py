@@ -79,6 +79,14 @@ def test_feather_falls_evenly_from_the_mask_outwards():
     assert ((falling > 0) & (falling < 1)).sum() > 5
 
 
+def test_the_rim_of_a_large_object_stays_narrow():
+    sky = np.zeros((768, 768), np.bool_)
+    sky[:400] = True
+    patch = plan_patch(sky, native_size=192, multiple=8, **PLAN)
+    reached = np.flatnonzero(patch.alpha.any(1))[-1] + patch.window.y1
+    assert 400 < reached < 416, "what stands before the sky is not painted over"
+
+
 def test_window_is_square_inside_the_picture_and_shows_surroundings():
     mask = disc(720, 1280, 5, 1275, 20)
     patch = plan_patch(mask, native_size=512, multiple=8, **PLAN)

@@ -68,7 +68,7 @@ class Client(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             guild_ready_timeout=pace.guilds,
-            http_trace=metrics.trace if metrics else None,
+            http_trace=metrics.trace if metrics else None,  # type: ignore[arg-type]  # None is its default
         )
         self.started_at = datetime.now(UTC)
         store = pipeline.store

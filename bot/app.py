@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         "or look at everything that it needs and say what to do",
     )
     parser.add_argument(
-        "--timeout", type=float, default=40, help="seconds that each look of the doctor may take (40)"
+        "--timeout", type=float, default=60, help="seconds that each look of the doctor may take (60)"
     )
     args = parser.parse_args(argv)
     try:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValidationError as error:
         return _stop(explain(error))
     if args.command == "doctor":
-        logs.set_up(settings)
+        logs.set_up(settings.model_copy(update={"log_level": "WARNING"}))  # the table says what is well
         return diagnose(settings, timeout=args.timeout)
     if settings.discord_token is None:
         return _stop(NO_DISCORD)

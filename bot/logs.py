@@ -127,5 +127,13 @@ def set_up(settings: Settings) -> None:
     handler.setFormatter(formatter(settings.log_format, Secrets(settings)))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # In detail, these log what they send and receive, tokens and members' words among it.
-    for name in ("discord", "openai", "httpx", "httpcore", "aiosqlite", "sqlalchemy.engine"):
+    for name in (
+        "discord",
+        "openai",
+        "httpx",
+        "httpcore",
+        "aiosqlite",
+        "sqlalchemy.engine",
+        "alembic.runtime.plugins",
+    ):
         logging.getLogger(name).setLevel(max(logging.INFO if name == "discord" else logging.WARNING, level))

@@ -1,4 +1,4 @@
-"""The world on disk: one SQLite file, written as things happen, so that a kill at any moment loses nothing."""
+"""The world on disk: one SQLite file, written as things happen, so that a kill loses nothing."""
 
 from __future__ import annotations
 
@@ -63,9 +63,8 @@ class Keeper:
         try:
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(
-                "PRAGMA synchronous=NORMAL"
-            )  # safe against a kill; only the power may cost a second
+            # Safe against a kill; a power failure may cost the last second.
+            self._db.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
@@ -247,7 +246,7 @@ class Keeper:
     # Reading
 
     def load(self) -> JSON | None:
-        """Fill the world from the file; return its former address and token, None when there is nothing yet."""
+        """Fill the world from the file; return the former address and token, None for an empty file."""
         address = next(self._records("address"), None)
         if address is None:
             return None

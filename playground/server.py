@@ -457,7 +457,7 @@ class Playground:
             "Content-Type": kind,
             "X-Content-Type-Options": "nosniff",
             # A member's file opened by itself must not act in the page's name.
-            "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; style-src 'unsafe-inline'",
+            "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
             "Cache-Control": "private, max-age=31536000, immutable",
         }
         return web.Response(body=file.data, headers=headers)

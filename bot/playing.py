@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -41,7 +42,8 @@ def play(settings: Settings, run: Run, *, port: int | None = None, browser: bool
     `port`: None = the usual one, or any that is free.
     """
     # A database of its own: with a token, the bot must not look for the playground's threads in Discord.
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a newcomer has other things to read
     own = settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{FOLDER}/bot.sqlite"})
     migrate(own.database_url)
     asyncio.run(_play(own, run, port=port, browser=browser))

@@ -35,6 +35,7 @@ class StepState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DELETED = "deleted"  # its picture and words are gone; the row stays, so that nothing asks for it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class SceneObject:
     params: PaintParams = field(default_factory=PaintParams)
     repaint: bool = True  # False: carried over from the parent untouched
     painted: bool = False
+    locked: bool = False  # no pixel of its mask changed in this step: a record, for resuming and replays
+    kept: bool | None = None  # a member's wish for the steps below: True keep it, False no longer
 
     @property
     def context(self) -> ObjectContext:
@@ -250,6 +253,7 @@ class Session:
     guidance: float
     created_at: datetime
     meta: dict[str, str]  # what else the client must remember to go on after a restart
+    head: int | None = None  # the step asked for last, or gone back to: its picture is the current one
 
 
 @dataclass(frozen=True, slots=True)

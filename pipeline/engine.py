@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import unicodedata
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline import masks, provenance
+from pipeline import locks, masks, provenance
 from pipeline.domain import (
     MAX_PROMPT,
     MAX_SEED,
@@ -78,6 +78,7 @@ class Pipeline:
         self._generator = generator
         self._segmenter = segmenter
         self._writer = writer
+        self._finding = asyncio.Lock()
 
     @property
     def info(self) -> GeneratorInfo:
@@ -169,6 +170,50 @@ class Pipeline:
             parent_id=step_id, kind=StepKind.TWEAK, asked_by=asked_by, origin=origin, request=words
         )
 
+    async def again(self, step_id: int, *, asked_by: str, origin: str) -> Step:
+        """Write down a step like this one with another seed: same parent, same words. Raises NotFound."""
+        return await self.store.add_sibling(step_id, asked_by=asked_by, origin=origin)
+
+    # -- objects of a picture ---------------------------------------------------------------------
+
+    async def objects(self, step_id: int) -> tuple[SceneObject, ...]:
+        """Return the numbered objects of a done step; those of a first picture are found now, and saved.
+
+        Raises InvalidRequest for a picture without any, NotFound.
+        """
+        if objects := await self.store.objects(step_id):
+            return objects
+        async with self._finding:  # found twice at once, the later would undo what was said of the earlier
+            if objects := await self.store.objects(step_id):
+                return objects
+            step, png = await self.store.step(step_id), await self.store.picture(step_id)
+            if step.state is not StepState.DONE or png is None:
+                raise InvalidRequest("That picture is not finished yet; ask again when it is there.")
+            found = await self._find_in(step, png)
+            objects = tuple(replace(item, repaint=False) for item in found)
+            await self.store.save_objects(step_id, objects)
+            return objects
+
+    async def kept(self, step_id: int) -> tuple[SceneObject, ...]:
+        """Return what the steps below this one keep as it is: its own objects, or those of steps above it."""
+        path = await self.store.path(step_id)
+        return locks.kept_after(await self.store.wishes([step.id for step in path]))
+
+    async def keep(self, step_id: int, numbers: Collection[int]) -> tuple[SceneObject, ...]:
+        """Keep these objects of a picture in all that will be made from it, and no others; return them.
+
+        Raises NotFound.
+        """
+        *above, step = await self.store.path(step_id)
+        inherited = locks.kept_after(await self.store.wishes([one.id for one in above]))
+        wishes: dict[int, bool | None] = {}
+        for item in await self.store.objects(step.id):
+            already = any(locks.same(one, item) for one in inherited)
+            wanted = item.number in numbers
+            wishes[item.number] = None if wanted == already else wanted
+        await self.store.set_kept(step.id, wishes)
+        return tuple(item for item in await self.store.objects(step.id) if item.number in numbers)
+
     async def retry(self, step_id: int) -> bool:
         """Queue a failed step again, with the steps that were cancelled below it; whether there was one."""
         return await self.store.retry(step_id)
@@ -249,6 +294,7 @@ class Pipeline:
         png = await self.store.picture(step.id) or parent_png
         picture = await asyncio.to_thread(provenance.decode, png)
         targets = [item for item in objects if item.repaint]
+        protect = await asyncio.to_thread(locks.protected, objects)
         notes, model = list(step.notes), step.model
         for index, item in enumerate(targets):
             if item.painted:
@@ -258,7 +304,8 @@ class Pipeline:
             watch = _progress(
                 emit, step.id, "repaint", index, len(targets), share, 0.8 / len(targets), item.name
             )
-            picture, image_notes, model = await self._inpaint(session, picture, item, watch)
+            picture, image_notes, painter = await self._inpaint(session, picture, item, protect, watch)
+            model = painter or model
             notes += [note for note in image_notes if note not in notes]
             png = await asyncio.to_thread(provenance.encode, picture)
             await self.store.save_painted(step.id, item.number, png, model=model, notes=notes)
@@ -278,23 +325,26 @@ class Pipeline:
 
     async def _find(self, step: Step, parent: Step, parent_png: bytes, emit: Emit) -> tuple[SceneObject, ...]:
         objects = await self.store.objects(step.id)
-        if not objects:
-            emit(Progress(step.id, "find", 0, 1, 0.0))
-            if step.kind is StepKind.TWEAK and (known := await self.store.objects(parent.id)):
-                objects = tuple(replace(item, repaint=False, painted=False) for item in known)
-            else:
-                found = await self._segmenter.segment(parent_png, depth=parent.depth)
-                if not found:
-                    raise InvalidRequest(
-                        "No objects were found in this picture, so there is nothing to make richer; "
-                        "try another picture, prompt or seed."
-                    )
-                objects = tuple(
-                    SceneObject(number, item, item.label) for number, item in enumerate(found, start=1)
-                )
+        if not step.source:  # not described yet: what is kept may have changed since a first attempt
+            if not objects:
+                emit(Progress(step.id, "find", 0, 1, 0.0))
+                objects = await self.store.objects(parent.id) if step.kind is StepKind.TWEAK else ()
+            if not objects:
+                objects = await self._find_in(parent, parent_png)
+            fresh = [replace(item, repaint=True, painted=False, locked=False, kept=None) for item in objects]
+            objects = await asyncio.to_thread(locks.lock, fresh, await self.kept(parent.id))
             await self.store.save_objects(step.id, objects)
         emit(ObjectsFound(step.id, objects))
         return objects
+
+    async def _find_in(self, step: Step, png: bytes) -> tuple[SceneObject, ...]:
+        found = await self._segmenter.segment(png, depth=step.depth)
+        if not found:
+            raise InvalidRequest(
+                "No objects were found in this picture, so there is nothing to make richer; "
+                "try another picture, prompt or seed."
+            )
+        return tuple(SceneObject(number, item, item.label) for number, item in enumerate(found, start=1))
 
     async def _describe(
         self,
@@ -305,6 +355,10 @@ class Pipeline:
         objects: Sequence[SceneObject],
         emit: Emit,
     ) -> tuple[SceneContext, tuple[SceneObject, ...]]:
+        if all(item.locked for item in objects):
+            raise InvalidRequest(
+                "All that was found in this picture is kept as it is; release something (🔒)."
+            )
         emit(Progress(step.id, "describe", 0, 1, 0.1))
         if step.kind is StepKind.TWEAK:
             changed = await self._writer.revise(
@@ -314,6 +368,7 @@ class Pipeline:
                 story=parent.story,
                 seed=step.seed,
             )
+            _check_not_locked(objects, changed)
             # A source must be there: it is how a step that goes on knows that it was described.
             context = SceneContext(parent.story, changed, "a member")
         else:
@@ -327,7 +382,7 @@ class Pipeline:
         return context, described
 
     def _with_context(self, step: Step, item: SceneObject, context: ObjectContext | None) -> SceneObject:
-        if context is None:
+        if context is None or item.locked:
             return replace(item, repaint=False)
         return replace(
             item,
@@ -343,7 +398,12 @@ class Pipeline:
         return replace(self.options.params, **self.options.class_params.get(detection.label, {}))  # type: ignore[arg-type]
 
     async def _inpaint(
-        self, session: Session, picture: masks.Picture, item: SceneObject, watch: ProgressCallback
+        self,
+        session: Session,
+        picture: masks.Picture,
+        item: SceneObject,
+        protect: masks.Mask | None,
+        watch: ProgressCallback,
     ) -> tuple[masks.Picture, tuple[str, ...], str]:
         params, info = item.params, self._generator.info
         patch = await asyncio.to_thread(
@@ -354,7 +414,10 @@ class Pipeline:
             padding=params.padding,
             native_size=info.native_size,
             multiple=info.multiple,
+            protect=protect,
         )
+        if not patch.mask.any():  # all of it is kept as it is
+            return picture, (), ""
         crop, mask = await asyncio.to_thread(masks.cut, picture, patch)
         words = [params.prompt_prefix, *item.tags, item.detection.label]
         image = await self._generator.inpaint(
@@ -397,6 +460,17 @@ def clean_text(text: str) -> str:
         and char not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     )
     return " ".join("".join(kept).split())
+
+
+def _check_not_locked(objects: Sequence[SceneObject], changed: Sequence[ObjectContext]) -> None:
+    """Raise InvalidRequest if a reply means an object that is kept."""
+    locked = {item.number: item for item in objects if item.locked}
+    for context in changed:
+        if context.number in locked:
+            raise InvalidRequest(
+                f"Object {context.number} ({locked[context.number].name}) is kept as it is here; "
+                "release it first (🔒)."
+            )
 
 
 def _join(*texts: str) -> str:

@@ -42,13 +42,20 @@ class Patch:
 
 
 def plan_patch(
-    mask: Mask, *, grow: float, blur: float, padding: float, native_size: int, multiple: int
+    mask: Mask,
+    *,
+    grow: float,
+    blur: float,
+    padding: float,
+    native_size: int,
+    multiple: int,
+    protect: Mask | None = None,
 ) -> Patch:
     """Plan the repaint of `mask` [H, W] by a model that paints `native_size` squares best.
 
     `grow`, `blur` and `padding` are shares of the object's size. The window keeps clear of the feathered zone
     by the padding, is square where the picture allows, and is never larger than the picture.
-    Raises ValueError when the mask is empty.
+    No pixel of `protect` [H, W] changes. Raises ValueError when the mask is empty.
     """
     area = int(np.count_nonzero(mask))
     if area == 0:
@@ -68,9 +75,17 @@ def plan_patch(
     alpha = (0.5 + 0.5 * np.cos(np.pi * fall)).astype(np.float32)
     alpha[fall >= 1.0] = 0.0
     alpha[grown] = 1.0
+    if protect is not None:
+        alpha[protect[window.y1 : window.y2, window.x1 : window.x2]] = 0.0
     width, height = _model_size(window, native_size, multiple)
     # What the model repaints reaches to the end of the feather, or old paint would show through its rim.
     return Patch(window, alpha > 0, alpha, width, height)
+
+
+def grown(mask: Mask, share: float) -> Mask:
+    """Grow a mask by a share of its size, as `plan_patch` does before it feathers."""
+    pixels = min(max(share * math.sqrt(np.count_nonzero(mask)), MIN_GROW), MAX_GROW)
+    return _distance_outside(mask) <= pixels if mask.any() else mask
 
 
 def bounding_box(mask: Mask) -> Box:

@@ -69,6 +69,7 @@ class SessionRow(Base):
     guidance: Mapped[float]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=_now)
     meta: Mapped[dict[str, str]] = mapped_column(default=dict)
+    head_id: Mapped[int | None]  # no foreign key: steps already refer to sessions
 
 
 class StepRow(Base):
@@ -124,6 +125,8 @@ class ObjectRow(Base):
     params: Mapped[dict[str, Any]] = mapped_column(default=dict)
     repaint: Mapped[bool] = mapped_column(default=True)
     painted: Mapped[bool] = mapped_column(default=False)
+    locked: Mapped[bool] = mapped_column(default=False)
+    kept: Mapped[bool | None]
 
 
 class PostRow(Base):

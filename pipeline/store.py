@@ -166,6 +166,7 @@ class Store:
                     db.add(step)
                     await db.flush()
                     parent = step
+                row.head_id = parent.id if parent else None
                 return _session(row)
         except IntegrityError:
             async with self._sessions() as db:
@@ -186,7 +187,7 @@ class Store:
             values = {
                 column.key: getattr(source, column.key)
                 for column in SessionRow.__table__.columns
-                if column.key not in ("id", "created_at", "place", "client", "request", "meta")
+                if column.key not in ("id", "created_at", "place", "client", "request", "meta", "head_id")
             }
             copy = SessionRow(**values, client=client, request=request, meta={"replay_of": str(session_id)})
             db.add(copy)
@@ -221,6 +222,7 @@ class Store:
                         if column.key not in ("step_id", "painted")
                     }
                     db.add(ObjectRow(step_id=row.id, painted=False, **fields))
+            copy.head_id = copies.get(source.head_id or 0)
             return _session(copy)
 
     async def session(self, session_id: int) -> Session:
@@ -279,25 +281,44 @@ class Store:
         """
         try:
             async with self._transaction() as db:
-                parent = await _get(db, StepRow, parent_id, "step")
-                if parent.state in (StepState.FAILED, StepState.CANCELLED):
-                    raise InvalidRequest("That step has no picture to go on from; choose an earlier one.")
-                siblings = await db.scalar(select(func.count()).where(StepRow.parent_id == parent_id))
-                row = StepRow(
-                    session_id=parent.session_id,
-                    parent_id=parent.id,
-                    kind=kind,
+                parent = await _get_step(db, parent_id)
+                return await _add_below(db, parent, kind, asked_by=asked_by, origin=origin, request=request)
+        except IntegrityError:
+            async with self._sessions() as db:
+                found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
+                if found is None:
+                    raise
+                return _step(found)
+
+    async def add_sibling(self, step_id: int, *, asked_by: str, origin: str) -> Step:
+        """Queue a step like another one, with another seed; the same `origin` is one step."""
+        try:
+            async with self._transaction() as db:
+                row = await _get_step(db, step_id)
+                if row.parent_id is not None:
+                    parent = await _get_step(db, row.parent_id)
+                    return await _add_below(
+                        db,
+                        parent,
+                        StepKind(row.kind),
+                        asked_by=asked_by,
+                        origin=origin,
+                        request=row.request,
+                    )
+                session = await _get(db, SessionRow, row.session_id, "session")
+                first = select(func.count()).where(
+                    StepRow.session_id == row.session_id, StepRow.parent_id.is_(None)
+                )
+                sibling = StepRow(
+                    session_id=row.session_id,
+                    kind=row.kind,
                     state=StepState.QUEUED,
-                    depth=parent.depth + (kind is StepKind.RECURSE),
-                    # The sibling's number is part of it: the same picture asked again gives another one.
-                    seed=derive_seed(parent.seed, kind, siblings),
+                    depth=0,
+                    seed=derive_seed(session.seed, row.kind, await db.scalar(first)),
                     asked_by=asked_by,
                     origin=origin,
-                    request=request,
                 )
-                db.add(row)
-                await db.flush()
-                return _step(row)
+                return await _add(db, sibling)
         except IntegrityError:
             async with self._sessions() as db:
                 found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
@@ -307,15 +328,103 @@ class Store:
 
     async def step(self, step_id: int) -> Step:
         async with self._sessions() as db:
-            return _step(await _get(db, StepRow, step_id, "step"))
+            return _step(await _get_step(db, step_id))
 
     async def steps(self, session_id: int) -> list[Step]:
         """List a session's steps, parents before children."""
         async with self._sessions() as db:
             rows = await db.scalars(
-                select(StepRow).where(StepRow.session_id == session_id).order_by(StepRow.id)
+                select(StepRow)
+                .where(StepRow.session_id == session_id, StepRow.state != StepState.DELETED)
+                .order_by(StepRow.id)
             )
             return [_step(row) for row in rows]
+
+    async def path(self, step_id: int) -> list[Step]:
+        """List the steps from a session's first picture down to this one."""
+        async with self._sessions() as db:
+            row = await _get_step(db, step_id)
+            rows = [row]
+            while row.parent_id is not None:
+                row = await _get_step(db, row.parent_id)
+                rows.append(row)
+            return [_step(row) for row in reversed(rows)]
+
+    async def last_origin(self, prefix: str) -> str:
+        """Return the origin of the newest step whose `origin` begins with `prefix`, "" if there is none."""
+        query = (
+            select(StepRow.origin)
+            .where(StepRow.origin.startswith(prefix, autoescape=True))
+            .order_by(StepRow.id.desc())
+            .limit(1)
+        )
+        async with self._sessions() as db:
+            return await db.scalar(query) or ""
+
+    async def current(self, session_id: int) -> Step | None:
+        """Return the step whose picture a session stands at: that of its head, or the nearest above it."""
+        async with self._sessions() as db:
+            head = (await _get(db, SessionRow, session_id, "session")).head_id
+            if head is None:  # a session from before there were heads, or a replay
+                done = StepRow.session_id == session_id, StepRow.state == StepState.DONE
+                head = await db.scalar(select(func.max(StepRow.id)).where(*done))
+            while head is not None:
+                row = await db.get(StepRow, head)
+                if row is None or row.state == StepState.DONE:
+                    return _step(row) if row else None
+                head = row.parent_id
+            return None
+
+    async def undo(self, step_id: int) -> tuple[bool, tuple[int, ...]]:
+        """Go back to a step's parent and cancel what is queued below the step; nothing is deleted.
+
+        Return whether the session stood at the step or below it and so moved, and what was cancelled.
+        Raises InvalidRequest for a first picture.
+        """
+        async with self._transaction() as db:
+            row = await _get_step(db, step_id)
+            if row.parent_id is None:
+                raise InvalidRequest("This is a first picture: there is nothing before it to go back to.")
+            session = await _get(db, SessionRow, row.session_id, "session")
+            below = await _subtree(db, row)
+            moved = session.head_id is None or session.head_id in {one.id for one in below}
+            if moved:
+                session.head_id = row.parent_id
+            waiting = [one for one in below if one.state == StepState.QUEUED]
+            for one in waiting:
+                one.state = StepState.CANCELLED
+                one.finished_at = datetime.now(UTC)
+            return moved, tuple(one.id for one in waiting)
+
+    async def go_to(self, step_id: int) -> bool:
+        """Make a step's picture the current one of its session; False if it is that already."""
+        async with self._transaction() as db:
+            row = await _get_step(db, step_id)
+            session = await _get(db, SessionRow, row.session_id, "session")
+            moved = session.head_id != step_id
+            session.head_id = step_id
+            return moved
+
+    async def delete_step(self, step_id: int) -> tuple[int, ...]:
+        """Delete a step with all that was made from it: pictures, objects, posts and words.
+
+        The emptied rows stay. Their origins tell, after a restart, that a reaction or a reply which still
+        stands was answered, and their number keeps a later sibling from getting the same seed.
+        """
+        async with self._transaction() as db:
+            row = await _get_step(db, step_id)
+            session = await _get(db, SessionRow, row.session_id, "session")
+            deleted = await _subtree(db, row)
+            ids = [one.id for one in deleted]
+            if session.head_id in ids:
+                session.head_id = row.parent_id
+            for kind in (PictureRow, ObjectRow, PostRow):
+                await db.execute(delete(kind).where(kind.step_id.in_(ids)))
+            for one in deleted:
+                one.state = StepState.DELETED
+                one.request = one.story = one.source = one.error = ""
+                one.notes = []
+            return tuple(ids)
 
     async def count_origins(self, prefix: str) -> int:
         """Count the steps whose `origin` begins with `prefix`."""
@@ -360,7 +469,7 @@ class Store:
     async def begin(self, step_id: int) -> Step:
         """Mark a queued step running, out of turn."""
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             if row.state == StepState.QUEUED:
                 row.state = StepState.RUNNING
             return _step(row)
@@ -368,7 +477,7 @@ class Store:
     async def finish(self, step_id: int, *, png: bytes, model: str, notes: Sequence[str]) -> None:
         """Save a step's finished picture and mark it done."""
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             await _put_picture(db, step_id, png)
             row.state = StepState.DONE
             row.model = model
@@ -379,7 +488,7 @@ class Store:
     async def fail(self, step_id: int, message: str) -> tuple[int, ...]:
         """Mark a step failed and cancel the queued steps below it; return those."""
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             row.state = StepState.FAILED
             row.error = message
             row.finished_at = datetime.now(UTC)
@@ -388,7 +497,7 @@ class Store:
     async def retry(self, step_id: int) -> bool:
         """Queue a failed step again, with what was cancelled below it; False when it is not a failed one."""
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             if row.state != StepState.FAILED:
                 return False
             row.attempt += 1
@@ -407,7 +516,7 @@ class Store:
     async def cancel(self, step_id: int) -> tuple[int, ...]:
         """Cancel a step that is not done, and the queued steps below it; return all that were cancelled."""
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             if row.state not in (StepState.QUEUED, StepState.RUNNING):
                 return ()
             row.state = StepState.CANCELLED
@@ -431,6 +540,7 @@ class Store:
     async def save_objects(self, step_id: int, objects: Sequence[SceneObject]) -> None:
         """Write a step's objects, in place of what it had."""
         async with self._transaction() as db:
+            await _get_step(db, step_id)
             await db.execute(delete(ObjectRow).where(ObjectRow.step_id == step_id))
             for item in objects:
                 box = item.detection.box
@@ -451,14 +561,34 @@ class Store:
                         params=asdict(item.params),
                         repaint=item.repaint,
                         painted=item.painted,
+                        locked=item.locked,
+                        kept=item.kept,
                     )
                 )
+
+    async def wishes(self, step_ids: Sequence[int]) -> tuple[SceneObject, ...]:
+        """Return the objects of these steps that were wished to be kept or released, the oldest first."""
+        query = (
+            select(ObjectRow)
+            .where(ObjectRow.step_id.in_(step_ids), ObjectRow.kept.is_not(None))
+            .order_by(ObjectRow.step_id, ObjectRow.number)
+        )
+        async with self._sessions() as db:
+            return tuple(_object(row) for row in await db.scalars(query))
+
+    async def set_kept(self, step_id: int, wishes: Mapping[int, bool | None]) -> None:
+        """Note, by number, which of a step's objects the steps below it keep (see SceneObject.kept)."""
+        async with self._transaction() as db:
+            await _get_step(db, step_id)
+            for row in await db.scalars(select(ObjectRow).where(ObjectRow.step_id == step_id)):
+                if row.number in wishes:
+                    row.kept = wishes[row.number]
 
     async def save_context(self, step_id: int, context: SceneContext, objects: Sequence[SceneObject]) -> None:
         """Write a step's story and the objects that now carry their tags, as one."""
         by_number = {item.number: item for item in objects}
         async with self._transaction() as db:
-            row = await _get(db, StepRow, step_id, "step")
+            row = await _get_step(db, step_id)
             row.story = context.story
             row.source = context.source
             for stored in await db.scalars(select(ObjectRow).where(ObjectRow.step_id == step_id)):
@@ -472,8 +602,8 @@ class Store:
     ) -> None:
         """Write the picture with object `number` painted in: the checkpoint after each paid-for picture."""
         async with self._transaction() as db:
+            row = await _get_step(db, step_id)
             await _put_picture(db, step_id, png)
-            row = await _get(db, StepRow, step_id, "step")
             row.model = model
             row.notes = list(notes)
             await db.execute(
@@ -495,8 +625,11 @@ class Store:
             row = await db.get(PostRow, (step_id, part))
             first = row is None
             if row is None:
+                await _get_step(db, step_id)
                 row = PostRow(step_id=step_id, part=part, place=place, message="")
                 db.add(row)
+            elif not row.message:
+                row.place = place
             return Post(row.step_id, row.part, row.place, row.message), first
 
     async def set_post(self, step_id: int, part: str, message: str) -> None:
@@ -602,6 +735,53 @@ async def _get(db: AsyncSession, kind: Callable[..., Row], key: int, what: str) 
     return row  # type: ignore[return-value]
 
 
+async def _get_step(db: AsyncSession, step_id: int) -> StepRow:
+    row = await db.get(StepRow, step_id)
+    if row is None or row.state == StepState.DELETED:
+        raise NotFound(f"There is no picture {step_id}; it may have been deleted.")
+    return row
+
+
+async def _add_below(
+    db: AsyncSession, parent: StepRow, kind: StepKind, *, asked_by: str, origin: str, request: str
+) -> Step:
+    if parent.state in (StepState.FAILED, StepState.CANCELLED):
+        raise InvalidRequest("That step has no picture to go on from; choose an earlier one.")
+    siblings = await db.scalar(select(func.count()).where(StepRow.parent_id == parent.id))
+    row = StepRow(
+        session_id=parent.session_id,
+        parent_id=parent.id,
+        kind=kind,
+        state=StepState.QUEUED,
+        depth=parent.depth + (kind is StepKind.RECURSE),
+        # The sibling's number is part of it: the same picture asked again gives another one.
+        seed=derive_seed(parent.seed, kind, siblings),
+        asked_by=asked_by,
+        origin=origin,
+        request=request,
+    )
+    return await _add(db, row)
+
+
+async def _add(db: AsyncSession, row: StepRow) -> Step:
+    db.add(row)
+    await db.flush()
+    (await _get(db, SessionRow, row.session_id, "session")).head_id = row.id
+    return _step(row)
+
+
+async def _subtree(db: AsyncSession, row: StepRow) -> list[StepRow]:
+    """List a step and all that was made from it, parents before children."""
+    found = level = [row]
+    while level:
+        query = select(StepRow).where(
+            StepRow.parent_id.in_([one.id for one in level]), StepRow.state != StepState.DELETED
+        )
+        level = list(await db.scalars(query.order_by(StepRow.id)))
+        found = found + level
+    return found
+
+
 async def _put_picture(db: AsyncSession, step_id: int, png: bytes) -> None:
     digest = hashlib.sha256(png).hexdigest()
     row = await db.get(PictureRow, step_id)
@@ -651,6 +831,7 @@ def _session(row: SessionRow) -> Session:
         guidance=row.guidance,
         created_at=row.created_at,
         meta=dict(row.meta),
+        head=row.head_id,
     )
 
 
@@ -688,4 +869,6 @@ def _object(row: ObjectRow) -> SceneObject:
         params=PaintParams(**row.params),
         repaint=row.repaint,
         painted=row.painted,
+        locked=row.locked,
+        kept=row.kept,
     )

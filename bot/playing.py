@@ -23,16 +23,16 @@ MODERATES = "manage_messages manage_threads manage_channels manage_guild"
 Run = Callable[[Settings, str], Awaitable[None]]  # run the bot with these settings and this token
 
 WELCOME = """\
-There is no DISCORD_TOKEN, so here is the playground: a Discord of your own on this machine, and in it the real
-bot. Open this address (it holds the key, and is good until you delete {folder}):
+There is no DISCORD_TOKEN, so here is the playground: a Discord of your own on this machine, with the real bot
+in it. Open this address (it holds the key, and stays good until you delete {folder}):
 
   {url}
 
-In #general type /imagine and a prompt. You can act as Robin, a member, or Mika, a moderator. All of it is kept in
-{folder}; Ctrl+C stops it, the next start goes on.
+In #general type /imagine and a prompt. You can act as Robin, a member, or as Mika, a moderator. Everything is
+kept in {folder}: Ctrl+C stops it, and the next start goes on.
 
-For a real server: https://discord.com/developers/applications -> New Application -> Bot -> Reset Token, put the
-token into the file .env here as DISCORD_TOKEN=…, and start again; the log shows the link that invites the bot.
+For a real server: https://discord.com/developers/applications -> New Application -> Bot -> Reset Token, put
+the token into the file .env here as DISCORD_TOKEN=… and start again; the log shows the link to invite the bot.
 """
 
 
@@ -54,7 +54,7 @@ async def _play(settings: Settings, run: Run, *, port: int | None, browser: bool
         playground = Playground(port=_free(port), directory=FOLDER, guild_name="Playground")
     except DirectoryInUse as error:
         raise ConfigurationError(
-            f"The playground in {FOLDER} runs already: use the address that its terminal shows, or stop it first."
+            f"The playground in {FOLDER} runs already: use the address that its terminal shows, or stop it."
         ) from error
     except ValueError as error:
         raise ConfigurationError(str(error)) from error

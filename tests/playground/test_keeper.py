@@ -79,11 +79,8 @@ async def test_everything_is_there_again(tmp_path: Path) -> None:
         connect_here(server.rest_url)
         async with running(Answers(), server):
             await live(server)
-            copy = tmp_path / "copy"
-            copy.mkdir()
             # As a kill would leave it: the file and its log, in the middle of the run.
-            for path in tmp_path.glob("playground.sqlite*"):
-                shutil.copy(path, copy)
+            copy = shutil.copytree(tmp_path, tmp_path.with_name("copy"))
         before, token, admin_token = await state(server), server.token, server.admin_token
         files = {a.id: a.data for a in server.world.attachments.values()}
     assert before["channels"]

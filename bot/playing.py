@@ -32,7 +32,7 @@ In #general type /imagine and a prompt. You can act as Robin, a member, or as Mi
 kept in {folder}: Ctrl+C stops it, and the next start goes on.
 
 For a real server: https://discord.com/developers/applications -> New Application -> Bot -> Reset Token, put
-the token into the file .env here as DISCORD_TOKEN=… and start again; the log shows the link to invite the bot.
+the token into the file .env here as DISCORD_TOKEN=… and start again; the log has the link to invite the bot.
 """
 
 

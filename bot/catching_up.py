@@ -10,6 +10,7 @@ import discord
 
 from bot import render
 from bot.cogs.context import answered
+from bot.outbox import is_picture
 from pipeline.domain import Session
 from pipeline.errors import ContextualDiffusionError
 
@@ -87,5 +88,5 @@ class CatchUp:
         if await store.count_origins(f"discord:message:{message.id}"):
             return
         post = await store.post_of_message(str(reference))
-        if post is not None and (post.part == "picture" or post.part.startswith("notes:")):
+        if post is not None and (is_picture(post.part) or post.part.startswith("notes:")):
             await self._client.replies.tweak(message, post)

@@ -13,7 +13,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot import views
 from bot.catching_up import CatchUp
+from bot.cogs.actions import Actions, tweak_menu
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
 from bot.cogs.recursion import Reactions
@@ -71,12 +73,16 @@ class Client(commands.Bot):
         self._began = asyncio.Event()
         self.reactions = Reactions(self)
         self.replies = Replies(self)
+        self.actions = Actions(self)
 
     async def setup_hook(self) -> None:
         """Add the cogs, and register the commands if they are others than last time."""
         await self.add_cog(self.reactions)
         await self.add_cog(self.replies)
+        await self.add_cog(self.actions)
+        self.add_dynamic_items(*views.DYNAMIC)
         self.tree.add_command(imagine_command(self))
+        self.tree.add_command(tweak_menu(self))
         key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
             try:

@@ -14,6 +14,7 @@ from pipeline.domain import Box, SceneObject
 THUMBNAIL = 192  # pixels
 OVERLAY = 1024
 PREVIEW = 512
+FRAME, LAST_FRAME = 1200, 2400  # milliseconds of an animation's pictures, and of its last
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,32 @@ def thumbnails(png: bytes, objects: Sequence[SceneObject]) -> list[bytes]:
     with Image.open(io.BytesIO(png)) as opened:
         picture = np.asarray(opened.convert("RGB"))  # [H, W, 3]
     return [_thumbnail(picture, item) for item in objects]
+
+
+def film(pngs: Sequence[bytes], limit: int) -> bytes | None:
+    """Make an animated WebP of pictures in order, as large as `limit` bytes allow, None if nothing fits."""
+    for side, quality in ((1024, 85), (768, 80), (512, 80), (384, 75), (256, 60)):
+        frames: list[Image.Image] = []
+        for png in pngs:
+            with Image.open(io.BytesIO(png)) as opened:
+                frame = opened.convert("RGB")
+            frame.thumbnail((side, side), Image.Resampling.LANCZOS)
+            # Every picture of a session has one size; a frame of another would be refused.
+            frames.append(frame if not frames else frame.resize(frames[0].size))
+        buffer = io.BytesIO()
+        frames[0].save(
+            buffer,
+            "WEBP",
+            save_all=True,
+            append_images=frames[1:],
+            duration=[FRAME] * (len(frames) - 1) + [LAST_FRAME],
+            loop=0,
+            quality=quality,
+            method=2,
+        )
+        if buffer.tell() <= limit:
+            return buffer.getvalue()
+    return None
 
 
 def _thumbnail(picture: np.ndarray, item: SceneObject) -> bytes:

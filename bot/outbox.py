@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -28,7 +29,12 @@ log = logging.getLogger(__name__)
 
 NOWHERE = "nowhere"  # the place of a session that cannot be shown any more
 UNKNOWN_CHANNEL = 10003
+SHOWN = "shown:"  # begins the part of a picture that is shown once more
+GALLERY = "gallery"
 _TOO_LARGE = 40005
+
+
+T = TypeVar("T")
 
 
 class Outbox:
@@ -106,27 +112,118 @@ class Outbox:
         png = await self._store.picture(step.id)
         if png is None:
             raise NotFound(f"There is no picture of step {step.id}.")
-        message = await self._send_picture(session, step, png)
+        message = await self._send_picture(session, step, png, part="picture")
         objects = await self._store.objects(step.id)
         for number, sheet in enumerate(await render.notes(step, objects, png), start=1):
             await self.send(step, f"notes:{number}", session.place, sheet)
         if message is not None:
             await self.react(session.place, message, render.AGAIN)
 
-    async def _send_picture(self, session: Session, step: Step, png: bytes) -> int | None:
-        limit = self.filesize_limit(session)
-        remaining = images.encodings(png)
-        while True:
-            encoding = await asyncio.to_thread(_first_within, remaining, limit)
-            sheet = render.picture(session, step, encoding, original=len(png))
-            try:
-                return await self.send(step, "picture", session.place, sheet)
-            except discord.HTTPException as error:
-                if encoding is None or not is_too_large(error):
-                    raise
-                # Discord allows less here than it told us. The next smaller one, then.
-                log.info("step %s: %s bytes were too many", step.id, len(encoding.data))
-                limit = len(encoding.data) - 1
+    async def _send_picture(
+        self, session: Session, step: Step, png: bytes, *, part: str, heading: str = ""
+    ) -> int | None:
+        lineage = await self._lineage(step)
+
+        async def send(encoding: images.Encoding | None) -> int | None:
+            sheet = render.picture(
+                session, step, encoding, original=len(png), lineage=lineage, part=part, heading=heading
+            )
+            return await self.send(step, part, session.place, sheet)
+
+        return await fitting(png, self.filesize_limit(session), send)
+
+    async def _lineage(self, step: Step) -> render.Lineage:
+        kept = tuple(item for item in await self._store.objects(step.id) if item.locked)
+        again = ":again:" in step.origin
+        if step.parent_id is None:
+            return render.Lineage(again=again, kept=kept)
+        steps = await self._store.steps(step.session_id)
+        before = [
+            one
+            for one in steps
+            if one.parent_id == step.parent_id and one.id < step.id and one.state is not StepState.CANCELLED
+        ]
+        return render.Lineage(
+            parent=next((one for one in steps if one.id == step.parent_id), None),
+            link=await self.link(step.parent_id),
+            branch=bool(before),
+            again=again,
+            kept=kept,
+        )
+
+    async def show_again(self, step: Step, part: str, heading: str) -> str:
+        """Show a done step's picture once more, at the end of its place; return the link to the message.
+
+        Raises discord.HTTPException for what passes with time, NotFound.
+        """
+        session, png = await self._store.session(step.session_id), await self._store.picture(step.id)
+        if png is None:
+            raise NotFound(f"There is no picture {step.id}; it may have been deleted.")
+        async with self.lock(session.place):
+            message = await self._send_picture(session, step, png, part=part, heading=heading)
+            if message is not None:
+                await self.react(session.place, message, render.AGAIN)
+        return _jump(session, message) if message is not None else ""
+
+    async def show_in_gallery(self, step: Step, channel: int) -> tuple[Post, bool] | None:
+        """Post a picture to a gallery channel, once; return the post and whether it is new.
+
+        None where it cannot be posted. Raises discord.HTTPException for what passes with time, NotFound.
+        """
+        session, png = await self._store.session(step.session_id), await self._store.picture(step.id)
+        if png is None:
+            raise NotFound(f"There is no picture {step.id}; it may have been deleted.")
+        link = await self.link(step.id)
+
+        async def send(encoding: images.Encoding | None) -> int | None:
+            sheet = render.copy(session, step, encoding, link=link, part=GALLERY)
+            return await self.send(step, GALLERY, str(channel), sheet)
+
+        async with self.lock(str(channel)):
+            before = await self._gallery_post(step.id)
+            if before is not None:
+                return before, False
+            await fitting(png, self.filesize_limit(session), send)
+            post = await self._gallery_post(step.id)
+        return (post, True) if post is not None else None
+
+    async def _gallery_post(self, step_id: int) -> Post | None:
+        posts = await self._store.posts(step_id)
+        return next((post for post in posts if post.part == GALLERY and post.message), None)
+
+    async def delete_step(self, step: Step) -> tuple[int, int]:
+        """Delete a step with all that was made from it: its messages, then what is kept of it.
+
+        Return how many pictures and messages went. The step's own picture goes last of the messages: where
+        this is cut short, the button that begins it again is still there. Raises NotFound, HTTPException.
+        """
+        session = await self._store.session(step.session_id)
+        async with self.lock(session.place):  # nothing of it is being sent meanwhile
+            await self._store.step(step.id)
+            below, posts = {step.id}, await self._store.posts(step.id)
+            for one in await self._store.steps(step.session_id):
+                if one.parent_id in below:
+                    below.add(one.id)
+                    posts += await self._store.posts(one.id)
+            posts.sort(key=lambda post: (post.step_id, post.part) == (step.id, "picture"))
+            gone = 0
+            for post in posts:
+                message = int(post.message) if post.message else None
+                if message is None:
+                    mark = texts.marker(post.step_id, post.part)
+                    message = await self.find(post.place, mark, since=step.created_at)
+                if message is not None:
+                    await self._tolerate(self.channel(post.place).get_partial_message(message).delete())
+                    gone += 1
+            return len(await self._store.delete_step(step.id)), gone
+
+    async def link(self, step_id: int) -> str:
+        """Return the link to the message that shows a step's picture, "" if there is none."""
+        step = await self._store.step(step_id)
+        session = await self._store.session(step.session_id)
+        posts = await self._store.posts(step_id)
+        message = next((post.message for post in posts if post.part == "picture" and post.message), "")
+        return _jump(session, int(message)) if message else ""
 
     async def _show_failed(self, session: Session, step: Step) -> None:
         steps = await self._store.steps(step.session_id)
@@ -165,6 +262,7 @@ class Outbox:
                 sent = await self.channel(place).send(
                     embeds=list(sheet.embeds),
                     files=sheet.attachments(),
+                    view=sheet.view,  # type: ignore[arg-type]  # None is its default
                     # `origin` makes it another one in a new database that counts its steps from 1 again.
                     nonce=make_nonce(step.origin, part, step.attempt),
                 )
@@ -172,7 +270,7 @@ class Outbox:
                 if is_passing(error) or is_too_large(error):
                     raise
                 log.warning("step %s: %s cannot be shown in %s: %s", step.id, part, place, error)
-                if error.code == UNKNOWN_CHANNEL:
+                if error.code == UNKNOWN_CHANNEL and part != GALLERY:
                     await self.abandon(step.session_id)
                 return None
             message = sent.id
@@ -238,6 +336,30 @@ class Outbox:
             if is_passing(error):
                 raise
             log.info("left out: %s", error)
+
+
+async def fitting(png: bytes, limit: int, send: Callable[[images.Encoding | None], Awaitable[T]]) -> T:
+    """Send a picture in the best encoding of at most `limit` bytes that Discord takes, None for no file."""
+    remaining = images.encodings(png)
+    while True:
+        encoding = await asyncio.to_thread(_first_within, remaining, limit)
+        try:
+            return await send(encoding)
+        except discord.HTTPException as error:
+            if encoding is None or not is_too_large(error):
+                raise
+            # Discord allows less here than it told us. The next smaller one, then.
+            log.info("%s bytes were too many", len(encoding.data))
+            limit = len(encoding.data) - 1
+
+
+def is_picture(part: str) -> bool:
+    """Tell whether a part is a step's picture, shown the first time or once more in its place."""
+    return part == "picture" or part.startswith(SHOWN)
+
+
+def _jump(session: Session, message: int) -> str:
+    return f"https://discord.com/channels/{session.meta.get('guild') or '@me'}/{session.place}/{message}"
 
 
 def make_nonce(*parts: object) -> str:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import discord
 
-from bot import images, texts
+from bot import images, texts, views
 from pipeline.domain import Progress, SceneObject, Session, Step, StepKind
 from pipeline.render import outline_colour, outlined
 
 AGAIN = "\N{CLOCKWISE RIGHTWARDS AND LEFTWARDS OPEN CIRCLE ARROWS}"  # 🔁
+DICE = "\N{GAME DIE}"
+BRANCH = "\N{HERB}"
+LOCK = "\N{LOCK}"
 SEEN = "\N{EYES}"
 UNREAD = "\N{BELL WITH CANCELLATION STROKE}"
 
@@ -24,10 +27,11 @@ _GREY = discord.Colour(0x9A94A8)
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One message: its embeds and the files beside them, (name, bytes, alternative text)."""
+    """One message: its embeds, the files beside them (name, bytes, alternative text), what is below."""
 
     embeds: tuple[discord.Embed, ...]
     files: tuple[tuple[str, bytes, str], ...] = ()
+    view: discord.ui.View | None = None
 
     def attachments(self) -> list[discord.File]:
         """Open the files, anew for each attempt to send them."""
@@ -35,6 +39,17 @@ class Sheet:
             discord.File(io.BytesIO(data), filename=name, description=alt or None)
             for name, data, alt in self.files
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a picture comes from: the step before it, where that is shown, and what makes this one special."""
+
+    parent: Step | None = None
+    link: str = ""  # to the parent's message, "" where there is none
+    branch: bool = False  # something else was made from the parent before
+    again: bool = False  # asked for as another try of an earlier step
+    kept: tuple[SceneObject, ...] = ()  # what was left untouched
 
 
 def starter(session: Session) -> discord.Embed:
@@ -57,13 +72,36 @@ def thread_name(session: Session) -> str:
     return texts.plain(f"🎨 {session.prompt}", texts.THREAD_NAME)
 
 
-def picture(session: Session, step: Step, encoding: images.Encoding | None, *, original: int) -> Sheet:
-    """Show a step's picture. `original` is the size in bytes of the file that is kept; None = none fits."""
-    lines: list[str] = []
+def picture(
+    session: Session,
+    step: Step,
+    encoding: images.Encoding | None,
+    *,
+    original: int,
+    lineage: Lineage,
+    part: str = "picture",
+    heading: str = "",
+) -> Sheet:
+    """Show a step's picture. `original` is the size in bytes of the file that is kept; None = none fits.
+
+    `heading` says why a picture is shown once more, as the part of that name.
+    """
+    lines = [heading] if heading else []
     if step.kind is StepKind.TWEAK:
         lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
+    if lineage.again:
+        lines.append(f"{DICE} <@{step.asked_by}>: the same again with another seed")
+    elif step.kind is StepKind.TWEAK:
+        pass
     elif step.asked_by and step.asked_by != session.owner:
         lines.append(f"{AGAIN} <@{step.asked_by}>")
+    if lineage.parent is not None:
+        named = texts.title(lineage.parent)
+        named = f"[{named}]({lineage.link})" if lineage.link else named
+        lines.append(f"{BRANCH} Branch from {named}" if lineage.branch else f"-# from {named}")
+    if lineage.kept:
+        names = ", ".join(f"{item.number} {item.name}" for item in lineage.kept)
+        lines.append(f"-# {LOCK} kept: {texts.quote(names, 250)}")
     lines += [f"-# {texts.quote(note, 250)}" for note in step.notes[:8]]
     if encoding is None:
         lines.append(
@@ -73,7 +111,26 @@ def picture(session: Session, step: Step, encoding: images.Encoding | None, *, o
         lines.append(f"-# The picture has {texts.size_of(original)}, too much here: {encoding.remark}.")
     lines.append(f"-# {AGAIN} goes one recursion deeper from here · a reply changes one thing in it")
     embed = discord.Embed(title=texts.title(step), description="\n".join(lines), colour=_INK)
-    footer = f"{texts.marker(step.id, 'picture')} · depth {step.depth} · seed {step.seed} · {step.model}"
+    footer = f"{texts.marker(step.id, part)} · depth {step.depth} · seed {step.seed} · {step.model}"
+    embed.set_footer(text=texts.plain(footer, 512))
+    below = views.below_picture(step)
+    if encoding is None:
+        return Sheet((embed,), view=below)
+    alt = texts.plain(f"{texts.title(step)}: {session.prompt}", 1000)
+    return Sheet((embed,), ((f"step-{step.id}.{encoding.extension}", encoding.data, alt),), below)
+
+
+def copy(session: Session, step: Step, encoding: images.Encoding | None, *, link: str, part: str) -> Sheet:
+    """Show a picture outside its thread: in a gallery, in a member's DMs."""
+    lines = [texts.quote(session.prompt, 1500)]
+    if link:
+        lines.append(f"[{texts.title(step)}]({link}) · <@{session.owner}>")
+    if encoding is None:
+        lines.append("No version of the picture fits here; it is kept where it was made.")
+    elif encoding.remark:
+        lines.append(f"-# {encoding.remark}")
+    embed = discord.Embed(description="\n".join(lines), colour=_INK)
+    footer = f"{texts.marker(step.id, part)} · depth {step.depth} · seed {step.seed} · {step.model}"
     embed.set_footer(text=texts.plain(footer, 512))
     if encoding is None:
         return Sheet((embed,))

@@ -199,6 +199,14 @@ class Pipeline:
         path = await self.store.path(step_id)
         return locks.kept_after(await self.store.wishes([step.id for step in path]))
 
+    async def kept_numbers(self, step_id: int) -> frozenset[int]:
+        """Return which of a picture's objects the steps below it keep. Raises InvalidRequest, NotFound."""
+        objects, kept = await self.objects(step_id), await self.kept(step_id)
+        known = {item.number for item in objects}
+        fresh = [replace(item, locked=False) for item in objects]
+        among = await asyncio.to_thread(locks.lock, fresh, kept)
+        return frozenset(item.number for item in among if item.locked and item.number in known)
+
     async def keep(self, step_id: int, numbers: Collection[int]) -> tuple[SceneObject, ...]:
         """Keep these objects of a picture in all that will be made from it, and no others; return them.
 

@@ -90,6 +90,8 @@ class Messages:
         return self._hub.post(message)
 
     def _check_may_send(self, author_id: int, channel: Channel, draft: Draft) -> None:
+        if any(self._world.user(i).dms_closed for i in channel.recipient_ids if i != author_id):
+            raise ApiError(403, 50007, "Cannot send messages to this user")
         in_thread = channel.thread is not None
         needed = Permission.SEND_MESSAGES_IN_THREADS if in_thread else Permission.SEND_MESSAGES
         if draft.uploads:

@@ -77,6 +77,7 @@ class User:
     name: str
     display_name: str
     bot: bool = False
+    dms_closed: bool = False  # to bots that share a server with it
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,7 @@ import discord
 from discord.ext import commands
 
 from bot import render
+from bot.outbox import GALLERY
 from pipeline.domain import Post
 from pipeline.errors import InvalidRequest, NotFound
 
@@ -43,6 +44,8 @@ class Replies(commands.Cog):
             await self._client.say(message.channel.id, text, about=message.id)
 
     async def _take(self, message: discord.Message, post: Post) -> None:
+        if post.part == GALLERY:
+            return  # people talk about pictures there
         if self._unreadable(message):
             await self._explain_ping(message)
         elif post.part.startswith("error:"):

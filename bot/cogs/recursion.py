@@ -11,6 +11,7 @@ import discord
 from discord.ext import commands
 
 from bot import render
+from bot.outbox import is_picture
 from pipeline.domain import Post
 from pipeline.errors import InvalidRequest, NotFound
 
@@ -100,11 +101,11 @@ class Reactions(commands.Cog):
     async def _go_on(self, post: Post, user: int) -> None:
         pipeline = self._client.pipeline
         step = await pipeline.store.step(post.step_id)
-        if post.part != "picture" and not post.part.startswith("error:"):
+        if not is_picture(post.part) and not post.part.startswith("error:"):
             return
         if not self._client.may_go_on(await pipeline.store.session(step.session_id), user):
             raise InvalidRequest("Here only who asked for the picture can go on with it.")
-        if post.part == "picture":
+        if is_picture(post.part):
             async with self._counting:
                 made = await pipeline.store.count_origins(origin(post.message, user))
                 await pipeline.recurse(
@@ -119,7 +120,7 @@ class Reactions(commands.Cog):
         if not self.stand(int(post.message), user):
             return
         store = self._client.pipeline.store
-        if post.part == "picture" and await store.count_origins(origin(post.message, user)):
+        if is_picture(post.part) and await store.count_origins(origin(post.message, user)):
             return
         try:
             await self._go_on(post, user)

@@ -90,6 +90,8 @@ export class MessageList {
     this.#place(rows);
     if (!this.list.querySelector('li.message[tabindex="0"]')) this.#tabStop([...this.list.querySelectorAll("li.message")].at(-1));
     this.#focusAgain(keptFocus);
+    const under = this.list.querySelector("li.message:hover, li.message:focus-within");
+    if (under) this.#tools(under); // what was drawn anew has lost its buttons
     if (this.stuck) this.scroll.scrollTop = this.scroll.scrollHeight;
   }
 

@@ -199,7 +199,10 @@ export class World extends EventTarget {
       }
     }
     const channel = this.channels.get(message.channel_id);
-    if (isNew && channel) channel.last_message_id = message.id;
+    if (isNew && channel) {
+      channel.last_message_id = message.id;
+      if (channel.message_count !== undefined && ![18, 21].includes(message.type)) channel.message_count += 1;
+    }
     if (isNew && !channel) this.#askLater();
     const mine = message.author.id === this.me?.id || (message.visible_to && message.visible_to !== this.me?.id);
     if (isNew && message.channel_id !== this.open && !mine) {
@@ -213,6 +216,8 @@ export class World extends EventTarget {
 
   #erase(data) {
     const inside = this.messages.get(data.channel_id);
+    const channel = this.channels.get(data.channel_id);
+    if (channel?.message_count) channel.message_count -= 1;
     inside?.delete(data.id);
     for (const other of inside?.values() ?? []) {
       if (other.referenced_message?.id === data.id) {

@@ -24,7 +24,7 @@ _FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     *("--hide-scrollbars", "--force-device-scale-factor=1", "--lang=en-US"),
 )
-_SECONDS = 20.0  # only how long a failure takes
+_SECONDS = 45.0  # only how long a failure takes
 
 
 def programs() -> tuple[str, str]:
@@ -87,7 +87,7 @@ class Browser:
             return condition()
 
         wait = WebDriverWait(
-            self.chrome, _SECONDS, 0.03, (NoSuchElementException, StaleElementReferenceException)
+            self.chrome, _SECONDS, 0.03, (NoSuchElementException, StaleElementReferenceException, IndexError)
         )
         try:
             return wait.until(tried)
@@ -132,8 +132,12 @@ class Browser:
     def hover(self, selector: str, text: str = "") -> WebElement:
         """Put the pointer over an element."""
         element = self.see(selector, text)
-        ActionChains(self.chrome).move_to_element(element).perform()
+        self.hover_over(element)
         return element
+
+    def hover_over(self, element: WebElement) -> None:
+        """Put the pointer over an element that was found."""
+        ActionChains(self.chrome).move_to_element(element).perform()
 
     def menu(self, element: WebElement) -> None:
         """Open an element's context menu with the right button."""

@@ -31,6 +31,7 @@ class Admin:
 
     def __init__(self, discord: Playground) -> None:
         self._discord = discord
+        self._sockets: set[web.WebSocketResponse] = set()
         self._run = secrets.token_hex(8)  # another run counts its events anew
 
     def _authorise(self, request: web.Request) -> None:
@@ -89,13 +90,20 @@ class Admin:
             await socket.send_str(json.dumps({"kind": "RESYNC"}))
             await socket.close()
             return socket
+        self._sockets.add(socket)
         sending = asyncio.create_task(self._send_events(socket, after))
         try:
             async for _ in socket:  # only to notice that the other side hangs up
                 pass
         finally:
             sending.cancel()
+            self._sockets.discard(socket)
         return socket
+
+    async def hang_up(self) -> None:
+        """Close every connection that follows the feed; pages come back by themselves."""
+        for socket in list(self._sockets):
+            await socket.close(code=1001)
 
     async def _send_events(self, socket: web.WebSocketResponse, after: int) -> None:
         async for event in self._discord.feed.follow(after):
@@ -292,9 +300,8 @@ _ACTIONS: dict[str, Action] = {
 }
 
 
-def add_routes(app: web.Application, discord: Playground) -> None:
+def add_routes(app: web.Application, admin: Admin) -> None:
     """Serve the admin API of a playground."""
-    admin = Admin(discord)
     guarded = web.Application(middlewares=[admin.guard])
     guarded.add_routes(
         [

@@ -86,6 +86,7 @@ class Playground:
         self.interactions = Interactions(self.hub, self.messages_service)
         self.limiter = RateLimiter(self.clock, limits or Limits())
         self.faults = Faults()
+        self.admin = admin.Admin(self)
         self.admin_token = secrets.token_urlsafe(24)
         self.unknown_routes: list[str] = []  # "METHOD path" that this server does not have
         self.crashes: list[str] = []  # this server's own mistakes; leaving `async with` raises them
@@ -165,6 +166,7 @@ class Playground:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.gateway.close()
+        await self.admin.hang_up()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._keeper is not None:
@@ -364,7 +366,7 @@ class Playground:
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/attachments/{channel_id}/{attachment_id}/{filename}", self._attachment)
         app.router.add_get("/cdn/{path:.*}", _avatar)
-        admin.add_routes(app, self)
+        admin.add_routes(app, self.admin)
         page.add_routes(app)
         return app
 

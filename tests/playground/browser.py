@@ -40,8 +40,8 @@ def programs() -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def open_browser(*, width: int = 1200, height: int = 850, dark: bool = False) -> Iterator[Browser]:
-    """Start a browser with an empty profile. Sizes are those of the page, in pixels."""
+def open_browser(*, width: int = 1200, height: int = 850, patience: float = _SECONDS) -> Iterator[Browser]:
+    """Start a browser with an empty profile. Sizes are those of the page, in pixels; patience in seconds."""
     chromium, driver = programs()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = webdriver.ChromeOptions()
@@ -51,9 +51,9 @@ def open_browser(*, width: int = 1200, height: int = 850, dark: bool = False) ->
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         chrome = webdriver.Chrome(options=options, service=Service(driver))
         try:
-            browser = Browser(chrome)
+            browser = Browser(chrome, patience)
             browser.resize(width, height)
-            browser.prefer(dark=dark)
+            browser.prefer(dark=False)
             yield browser
         finally:
             chrome.quit()
@@ -62,8 +62,9 @@ def open_browser(*, width: int = 1200, height: int = 850, dark: bool = False) ->
 class Browser:
     """One tab. Places are CSS selectors; waits end with what is on the page in the message."""
 
-    def __init__(self, chrome: webdriver.Chrome) -> None:
+    def __init__(self, chrome: webdriver.Chrome, patience: float) -> None:
         self.chrome = chrome
+        self._patience = patience  # seconds
 
     def resize(self, width: int, height: int) -> None:
         """Set the page's size, a phone's too, which no window could have."""
@@ -87,7 +88,10 @@ class Browser:
             return condition()
 
         wait = WebDriverWait(
-            self.chrome, _SECONDS, 0.03, (NoSuchElementException, StaleElementReferenceException, IndexError)
+            self.chrome,
+            self._patience,
+            0.03,
+            (NoSuchElementException, StaleElementReferenceException, IndexError),
         )
         try:
             return wait.until(tried)

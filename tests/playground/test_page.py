@@ -214,11 +214,15 @@ def press_deeper(browser: Browser, told: list[str]) -> None:
     """Go one deeper from the newest first picture by its button; a further picture comes."""
     message = at_picture(browser, "First picture")
     browser.click(f"{message} .component", "Deeper")
-    browser.until(lambda: len(titles(browser)) > len(told) and "%" not in browser.text("#messages"), "a picture")
+    browser.until(
+        lambda: len(titles(browser)) > len(told) and "%" not in browser.text("#messages"), "a picture"
+    )
     picture_is_there(browser)
 
 
-def test_a_missing_browser_fails_with_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_browser_fails_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(AssertionError, match="apt-get install .* chromium chromium-driver"):
+    with pytest.raises(AssertionError, match=r"apt-get install .* chromium chromium-driver"):
         programs()

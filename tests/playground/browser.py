@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -23,6 +28,19 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     *("--hide-scrollbars", "--force-device-scale-factor=1", "--lang=en-US"),
+)
+_SHOWN = """
+const [selector, text] = arguments;
+const shown = (e) => e.checkVisibility({ visibilityProperty: true }) && e.innerText.includes(text);
+return [...document.querySelectorAll(selector)].filter(shown);
+"""
+# What a person would not even notice: the element was drawn anew, or has not come to rest.
+_PASSING = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementNotInteractableException,
+    ElementClickInterceptedException,
+    IndexError,
 )
 _SECONDS = 45.0  # only how long a failure takes
 
@@ -90,8 +108,8 @@ class Browser:
         wait = WebDriverWait(
             self.chrome,
             self._patience,
-            0.03,
-            (NoSuchElementException, StaleElementReferenceException, IndexError),
+            0.05,
+            _PASSING,
         )
         try:
             return wait.until(tried)
@@ -100,21 +118,22 @@ class Browser:
 
     def see(self, selector: str, text: str = "") -> WebElement:
         """Return the last shown element of a selector that has this text."""
+        return self.until(lambda: self._shown(selector, text)[-1], f"{selector} {text!r}")
 
-        def found() -> WebElement | None:
-            shown = [e for e in self.all(selector) if e.is_displayed() and text in e.text]
-            return shown[-1] if shown else None
-
-        element = self.until(found, f"{selector} {text!r}")
-        assert element is not None
-        return element
+    def _shown(self, selector: str, text: str) -> list[WebElement]:
+        # In one call: asked element by element, a busy machine is busier with asking than with the page.
+        found: list[WebElement] = self.chrome.execute_script(_SHOWN, selector, text)
+        return found
 
     def gone(self, selector: str, text: str = "") -> None:
         """Wait until nothing of a selector with this text is shown."""
-        self.until(
-            lambda: not [e for e in self.all(selector) if e.is_displayed() and text in e.text],
-            f"the end of {selector} {text!r}",
-        )
+        self.until(lambda: not self._shown(selector, text), f"the end of {selector} {text!r}")
+
+    def texts(self, selector: str) -> list[str]:
+        """Return the texts of what is shown of a selector, now."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)"
+        found: list[str] = self.chrome.execute_script(script, selector)
+        return found
 
     def all(self, selector: str) -> list[WebElement]:
         """Return every element of a selector, now."""

@@ -16,6 +16,7 @@ from bot import logs
 from bot.client import Client, Pace
 from bot.doctor import diagnose
 from bot.metrics import answering, make_metrics
+from bot.playing import PORT, play
 from pipeline.assembly import open_pipeline
 from pipeline.engine import Pipeline
 from pipeline.errors import ConfigurationError, ContextualDiffusionError
@@ -25,16 +26,8 @@ from pipeline.store import migrate
 log = logging.getLogger(__name__)
 
 NO_DISCORD = """\
-There is no token, so there is no Discord to connect to.
-
-To get one (free, two minutes):
-  1. https://discord.com/developers/applications -> New Application
-  2. Bot -> Reset Token, copy it
-  3. put it into the file .env here:  DISCORD_TOKEN=…
-  4. uv run bot.py  - the log shows the link that adds the bot to your server
-
-To try it without Discord:
-  uv run python -m pipeline imagine "1girl, city background, red jacket, night sky" --depth 1
+There is no token, so there is no Discord whose commands could be registered: see README, "Run the bot".
+Without one, `uv run bot.py` opens a playground on this machine.
 """
 
 
@@ -52,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--timeout", type=float, default=60, help="seconds that each look of the doctor may take (60)"
     )
+    parser.add_argument("--no-browser", action="store_true", help="without a token: open no browser")
+    parser.add_argument("--port", type=int, help=f"without a token: the playground's port ({PORT})")
     args = parser.parse_args(argv)
     try:
         settings = Settings()  # type: ignore[call-arg]
@@ -60,12 +55,15 @@ def main(argv: list[str] | None = None) -> int:
     if args.command == "doctor":
         logs.set_up(settings.model_copy(update={"log_level": "WARNING"}))  # the table says what is well
         return diagnose(settings, timeout=args.timeout)
-    if settings.discord_token is None:
+    if settings.discord_token is None and args.command != "run":
         return _stop(NO_DISCORD)
     logs.set_up(settings)
     try:
-        migrate(settings.database_url)
-        asyncio.run(_run(settings, settings.discord_token.get_secret_value(), args.command))
+        if settings.discord_token is None:
+            play(settings, _run, port=args.port, browser=not args.no_browser)
+        else:
+            migrate(settings.database_url)
+            asyncio.run(_run(settings, settings.discord_token.get_secret_value(), args.command))
     except ContextualDiffusionError as error:
         return _stop(str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -73,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-async def _run(settings: Settings, token: str, command: str) -> None:
+async def _run(settings: Settings, token: str, command: str = "run") -> None:
     task = asyncio.current_task()
     if task is not None and sys.platform != "win32":
         # As for Ctrl+C, so for a service manager's stop: leave in order.

@@ -15,6 +15,7 @@ from playground.connect import connect_here
 from playground.errors import ApiError, RefusedError
 from playground.faults import Fault, Gate
 from playground.interactions import SentInteraction
+from playground.keeper import DirectoryInUse
 from playground.limits import Limits, Rule, Violation
 from playground.permissions import Permission
 from playground.server import Playground
@@ -25,6 +26,7 @@ __all__ = [
     "ApiError",
     "Attachment",
     "Channel",
+    "DirectoryInUse",
     "Fault",
     "Gate",
     "Limits",

@@ -8,6 +8,7 @@ import contextlib
 import json
 import signal
 import sys
+from pathlib import Path
 
 from playground.limits import Limits
 from playground.server import Playground
@@ -20,6 +21,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--guild", default="Playground", help="the guild's name")
     parser.add_argument("--message-content", action="store_true", help="grant the message-content intent")
     parser.add_argument("--loose-limits", action="store_true", help="no rate limits to speak of")
+    parser.add_argument("--directory", type=Path, help="where to keep everything; in memory unless given")
     return parser.parse_args(argv)
 
 
@@ -35,10 +37,12 @@ async def serve(arguments: argparse.Namespace) -> None:
         guild_name=arguments.guild,
         message_content=arguments.message_content,
         limits=Limits.loose() if arguments.loose_limits else None,
+        directory=arguments.directory,
     )
     async with playground as discord:
         line = {
             "url": discord.url,
+            "page_url": discord.page_url,
             "rest_url": discord.rest_url,
             "gateway_url": discord.gateway_url,
             "token": discord.token,

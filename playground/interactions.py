@@ -80,6 +80,14 @@ class Interactions:
         """Return every interaction, oldest first."""
         return list(self._by_id.values())
 
+    def find(self, interaction_id: int) -> SentInteraction | None:
+        """Return an interaction by its id."""
+        return self._by_id.get(interaction_id)
+
+    def restore(self, sent: SentInteraction) -> None:
+        """Take back an interaction of a former run; its token still serves until it is too old."""
+        self._by_id[sent.id] = self._by_token[sent.token] = sent
+
     def begin(
         self,
         kind: int,

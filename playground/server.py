@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import io
 import secrets
+import socket
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from aiohttp import web
 from PIL import Image
 
-from playground import admin, serialise
+from playground import admin, page, serialise
 from playground.actors import Actor
-from playground.errors import ApiError, too_large, unauthorized, unknown
+from playground.errors import JSON, ApiError, too_large, unauthorized, unknown
 from playground.faults import Fault, Faults
 from playground.feed import Event, Feed
 from playground.gateway import Gateway
 from playground.hub import Hub
 from playground.interactions import Interactions
+from playground.keeper import Keeper, rebase
 from playground.limits import Limits, RateLimiter, Verdict, Violation, refusal
 from playground.messages import Messages
 from playground.permissions import MEMBER_DEFAULTS, Permission, named
@@ -48,7 +51,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Playground:
-    """A whole Discord of one guild, in memory, on 127.0.0.1.
+    """A whole Discord of one guild, on 127.0.0.1, in memory or kept in a directory.
 
     Use it as `async with Playground() as discord:`; then `discord.rest_url`, `discord.token`.
     """
@@ -64,11 +67,13 @@ class Playground:
         premium_tier: int = 0,
         upload_limit: int | None = None,
         limits: Limits | None = None,
+        directory: Path | None = None,
     ) -> None:
-        """Make the guild with a bot, an owner and a text channel `general`.
+        """Make the guild with a bot, an owner and a text channel `general`, or go on with a kept one.
 
         `message_content`: whether the bot's application has that privileged intent. `upload_limit`: bytes of
-        the greatest attachment; the bot is told of it in interactions, though not in its guild.
+        the greatest attachment; the bot is told of it in interactions, though not in its guild. `directory`:
+        where everything is kept from one run to the next; None = only in memory. Raises DirectoryInUse.
         """
         self._port = port
         self.clock = Clock()
@@ -81,15 +86,29 @@ class Playground:
         self.interactions = Interactions(self.hub, self.messages_service)
         self.limiter = RateLimiter(self.clock, limits or Limits())
         self.faults = Faults()
+        self.admin = admin.Admin(self)
         self.admin_token = secrets.token_urlsafe(24)
         self.unknown_routes: list[str] = []  # "METHOD path" that this server does not have
         self.crashes: list[str] = []  # this server's own mistakes; leaving `async with` raises them
         self._actors: dict[str, Actor] = {}
         self._runner: web.AppRunner | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._former_url = ""
+        self._keeper = Keeper(directory, self.world, self.interactions) if directory else None
+        kept = self._keeper.load() if self._keeper else None
+        if kept is not None:
+            self._go_on(kept)
+            return
         self._populate(token, guild_name, bot_name, message_content)
         self.guild.premium_tier = premium_tier
         self.guild.upload_limit_override = upload_limit
+
+    def _go_on(self, kept: JSON) -> None:
+        self._former_url, self.admin_token = kept["url"], kept["admin_token"]
+        self.bot = self.world.application.bot
+        (self.guild,) = self.world.guilds.values()
+        self._actors = {u.name: Actor(self, u) for u in self.world.users.values() if not u.bot}
+        self.general = next(c for c in self.world.channels.values() if c.guild_id and c.thread is None)
 
     def _populate(self, token: str | None, guild_name: str, bot_name: str, message_content: bool) -> None:
         world = self.world
@@ -127,14 +146,17 @@ class Playground:
             raise RuntimeError("the playground itself failed:\n" + "\n".join(self.crashes))
 
     async def start(self) -> None:
-        """Listen on 127.0.0.1."""
+        """Listen on 127.0.0.1. Raises OSError when the port is taken."""
+        listening = socket.create_server(("127.0.0.1", self._port))
+        self.world.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.gateway.url = self.gateway_url
+        if self._keeper is not None:
+            rebase(self.world, self._former_url)
+            self._keeper.save_all(self.admin_token)
+            self.feed.listen(self._keeper.note)
         self._runner = runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        self.world.base_url = f"http://{host}:{port}"
-        self.gateway.url = self.gateway_url
+        await web.SockSite(runner, listening).start()
         self._sweeper = asyncio.create_task(self._sweep_for_ever())
 
     async def close(self) -> None:
@@ -144,8 +166,11 @@ class Playground:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self.gateway.close()
+        await self.admin.hang_up()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._keeper is not None:
+            self._keeper.close()
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -166,6 +191,11 @@ class Playground:
     def gateway_url(self) -> str:
         """Return the gateway's address."""
         return self.url.replace("http", "ws", 1) + "/gateway"
+
+    @property
+    def page_url(self) -> str:
+        """Return the address of the page, with the right to act as members in its fragment."""
+        return f"{self.url}/#{self.admin_token}"
 
     @property
     def token(self) -> str:
@@ -320,7 +350,7 @@ class Playground:
 
     def _app(self) -> web.Application:
         # A sub-application's own limit is not looked at. Bigger ones are read too, to answer 413 properly.
-        app = web.Application(client_max_size=REQUEST_LIMIT * 4)
+        app = web.Application(client_max_size=REQUEST_LIMIT * 4, middlewares=[page.only_from_here])
         app[context.SERVICES] = context.Services(
             self.world,
             self.hub,
@@ -336,7 +366,8 @@ class Playground:
         app.router.add_get("/gateway", self.gateway.handle)
         app.router.add_get("/attachments/{channel_id}/{attachment_id}/{filename}", self._attachment)
         app.router.add_get("/cdn/{path:.*}", _avatar)
-        admin.add_routes(app, self)
+        admin.add_routes(app, self.admin)
+        page.add_routes(app)
         return app
 
     @web.middleware
@@ -424,9 +455,14 @@ class Playground:
         if file is None or request.path != file.path:
             return web.Response(status=404, text="This content is no longer available.")
         kind = file.content_type or "application/octet-stream"
-        return web.Response(
-            body=file.data, headers={"Content-Type": kind, "X-Content-Type-Options": "nosniff"}
-        )
+        headers = {
+            "Content-Type": kind,
+            "X-Content-Type-Options": "nosniff",
+            # A member's file opened by itself must not act in the page's name.
+            "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+            "Cache-Control": "private, max-age=31536000, immutable",
+        }
+        return web.Response(body=file.data, headers=headers)
 
     def upload(self, channel: Channel, name: str, data: bytes) -> str:
         """Put a file on the CDN and return its address."""

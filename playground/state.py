@@ -294,6 +294,10 @@ class World:
         if application is not None:
             self.application = application
 
+    def continue_after(self, last_id: int) -> None:
+        """Make only ids greater than this one from now on."""
+        self._last_ms = max(self._last_ms, (last_id >> 22) + _DISCORD_EPOCH_MS + 1)
+
     def snowflake(self) -> int:
         """Return a new id: later ids are greater, and it tells its time as Discord's do."""
         now = int(self.clock.time() * 1000)

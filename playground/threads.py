@@ -254,6 +254,8 @@ class Threads:
     def _forget(self, channel: Channel) -> None:
         for message in channel.messages.values():
             message.deleted = True
+            for file in message.attachments:
+                self._world.attachments.pop(file.id, None)
         del self._world.channels[channel.id]
 
     def overwrite(

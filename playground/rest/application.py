@@ -50,6 +50,11 @@ def _scope(request: web.Request) -> int | None:
     return s.world.guild(context.snowflake(request, "guild_id", "Guild")).id
 
 
+def _announce(s: Services, scope: int | None) -> None:
+    commands = list(_stored(s, scope).values())
+    s.hub.feed.publish("COMMANDS", {"guild_id": scope and str(scope), "commands": commands})
+
+
 def _stored(s: Services, scope: int | None) -> dict[int, JSON]:
     return s.world.application.commands.setdefault(scope, {})
 
@@ -83,7 +88,7 @@ def _register(s: Services, scope: int | None, commands: list[JSON]) -> list[JSON
         command_id = ids.get((command["name"], command.get("type", 1))) or s.world.snowflake()
         stored[command_id] = _complete(s, scope, command, command_id)
         done.append(stored[command_id])
-    s.hub.feed.publish("COMMANDS", {"guild_id": scope and str(scope), "commands": list(stored.values())})
+    _announce(s, scope)
     return done
 
 
@@ -124,17 +129,21 @@ async def fetch_command(request: web.Request) -> web.Response:
 
 
 async def edit_command(request: web.Request) -> web.Response:
-    stored = _stored(services(request), _scope(request))
+    s, scope = services(request), _scope(request)
+    stored = _stored(s, scope)
     command_id = _command_id(request, stored)
     changed = stored[command_id] | await context.body(request)
     check_commands([c for i, c in stored.items() if i != command_id] + [changed])
     stored[command_id] = changed
+    _announce(s, scope)
     return answer(changed)
 
 
 async def delete_command(request: web.Request) -> web.Response:
-    stored = _stored(services(request), _scope(request))
+    s, scope = services(request), _scope(request)
+    stored = _stored(s, scope)
     del stored[_command_id(request, stored)]
+    _announce(s, scope)
     return nothing()
 
 

@@ -24,14 +24,11 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
     return monkeypatch
 
 
-def test_without_a_token_it_says_how_to_get_one_and_how_to_try_without(
+def test_without_a_token_there_are_no_commands_to_register(
     clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main([]) == 1
-    said = capsys.readouterr().err
-    assert "https://discord.com/developers/applications" in said
-    assert "DISCORD_TOKEN=" in said
-    assert "python -m pipeline imagine" in said
+    assert main(["sync"]) == 1
+    assert "There is no token" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 

@@ -106,9 +106,8 @@ def main() -> int:
         if child.pid not in before and child.is_running() and child.status() != psutil.STATUS_ZOMBIE
     ]
     left = [child for child in left if "resource_tracker" not in " ".join(child.cmdline())]
-    print(
-        f"{sum(when.values())} kills ({', '.join(f'{n} {what}' for what, n in when.items())}) in {seconds:.0f} s"
-    )
+    ages = ", ".join(f"{n} {what}" for what, n in when.items())
+    print(f"{sum(when.values())} kills ({ages}) in {seconds:.0f} s")
     print(f"{len(calls)} pictures: {', '.join(f'{n} {what}' for what, n in ends.items())}")
     print(f"processes left behind: {len(left)}")
     return 1 if left or set(ends) - {"done", "refused"} else 0

@@ -1,6 +1,6 @@
 """Do our weights files work in Matterport's own code on TensorFlow 1, and theirs in ours?
 
-    python -m benchmarks.tf1_compat ours FOLDER                    here: write a file of ours, and what we find
+    python -m benchmarks.tf1_compat ours FOLDER                    here: write files, and what we find
     TF1-PYTHON benchmarks/tf1_compat.py theirs FOLDER MATTERPORT   there: load it, detect, save it again
     python -m benchmarks.tf1_compat back FOLDER                    here: load theirs, strictly, and detect
 

@@ -1,4 +1,4 @@
-"""python -m mrcnn download coco: fetch the weights that Matterport published, whatever the connection does."""
+"""python -m mrcnn download coco: fetch the weights that Matterport published."""
 
 import argparse
 import hashlib
@@ -53,7 +53,8 @@ def fetch(source: Source, path: Path, *, sha256: str | None = None, timeout: flo
         part.replace(path)
     if path.stat().st_size != source.size:
         raise DownloadError(
-            f"{path} has {path.stat().st_size:,} bytes and should have {source.size:,}: delete it and try again"
+            f"{path} has {path.stat().st_size:,} bytes and should have {source.size:,}: "
+            "delete it and try again"
         )
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -112,7 +113,7 @@ def _complete(source: Source, part: Path, path: Path, timeout: float) -> None:
         raise DownloadError(f"{source.url}: {err}; {kept}{_by_hand(source, path)}") from err
     if (got := part.stat().st_size) < source.size:
         raise DownloadError(
-            f"the connection ended after {got:,} of {source.size:,} bytes; the same command goes on from there"
+            f"the connection ended after {got:,} of {source.size:,} bytes; the same command goes on"
         )
 
 

@@ -97,7 +97,7 @@ class _Polygons:
         return mask
 
     def check(self, size: Size) -> str:
-        """Say how far it sticks out of a picture of `size`, if it does; ValueError if all of it is outside."""
+        """Say how far it sticks out of a picture of `size`; raise ValueError if all of it is outside."""
         height, width = size
         x, y = (np.concatenate([np.asarray(ring[i::2], np.float64) for ring in self.rings]) for i in (0, 1))
         away = np.maximum.reduce([-x, -y, x - width, y - height])

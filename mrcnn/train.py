@@ -23,7 +23,7 @@ from mrcnn.layers import Maker
 from mrcnn.model import MaskRCNN
 from mrcnn.network import Network, build
 from mrcnn.proposals import propose
-from mrcnn.report import LOSSES, PRECISIONS, Report
+from mrcnn.report import PRECISIONS, Report
 from mrcnn.roi_align import roi_align
 from mrcnn.schedule import STAGES, Schedule, Validation
 from mrcnn.targets import head_targets

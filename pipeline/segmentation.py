@@ -158,7 +158,7 @@ class _Models:
         return model
 
     def _make_room(self, limit: int, stay: int = 1) -> None:
-        """Let models go until those left hold at most `limit` bytes, or only the `stay` used last are left."""
+        """Let models go until those left hold at most `limit` bytes; the `stay` used last do stay."""
         while len(self._held) > stay and sum(size for _, size in self._held.values()) > limit:
             self._held.popitem(last=False)
 

@@ -1,4 +1,4 @@
-"""The command line: python -m mrcnn train | detect | evaluate | inspect | export."""
+"""The command line: python -m mrcnn train | detect | evaluate | inspect | export | download."""
 
 import argparse
 import collections
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrcnn import export
+from mrcnn import download, export
 
 # A network of few channels for weights of a few megabytes; anchors for objects of 4 to 300 pixels at 320.
 SMALL: dict[str, Any] = {
@@ -40,14 +40,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m mrcnn", description="Mask R-CNN: find objects in pictures."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    data = "COCO or VIA JSON, a folder with one or of LabelMe files, or scenes:FIRST-LAST"
+    data = "COCO or VIA JSON, a folder with one or of LabelMe files, scenes:FIRST-LAST or shapes:FIRST-LAST"
 
     train = commands.add_parser("train", help="learn from labelled pictures", formatter_class=_Help)
     train.add_argument("dataset", nargs="+", help=data)
     train.add_argument(
         "--out", type=Path, default=Path("runs/mrcnn"), help="folder of checkpoint and weights"
     )
-    train.add_argument("--weights", default="none", help="file to start from, or none")
+    train.add_argument("--weights", default="none", help="file to start from, coco, or none")
     train.add_argument("--classes", help="comma-separated: learn these only")
     train.add_argument(
         "--backbone", choices=("small", "resnet50", "resnet101"), default="small", help="network"
@@ -55,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--layers", default="all", help="heads, 3+, 4+, 5+ or all; in stages: heads,4+,all")
     train.add_argument("--steps", default="2000", help="steps, a resumed run's too; in stages: 400,800,800")
     train.add_argument("--lr", type=float, help="learning rate (default: 0.001)")
-    train.add_argument("--validate", help="data set to measure the result on")
+    train.add_argument("--validate", help="data set to measure on; the best weights are kept")
+    train.add_argument("--every", type=int, default=500, help="steps between measurements")
+    train.add_argument(
+        "--patience", type=int, default=0, help="stop after so many without progress; 0: never"
+    )
+    train.add_argument("--limit", type=int, default=50, help="pictures of each measurement")
     train.add_argument("--optimizer", choices=("adam", "sgd"), default="adam", help="sgd is Matterport's")
     train.add_argument("--batch", type=int, help="pictures a step (default: the network's)")
     train.add_argument("--size", type=int, help="side of the network's input, a multiple of 64")
@@ -87,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--limit", type=int, default=200, help="pictures looked at")
 
     export.add_arguments(commands.add_parser("export", help="write a file for serving, .onnx or .pb"))
+    download.add_arguments(
+        commands.add_parser("download", help="fetch published weights", formatter_class=_Help)
+    )
     return parser
 
 
@@ -97,13 +105,19 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def _train(args: argparse.Namespace) -> None:
     from mrcnn.config import Config
     from mrcnn.data import together, with_classes
-    from mrcnn.train import Schedule, open_any, train
+    from mrcnn.schedule import Schedule, Validation
+    from mrcnn.train import open_any, train
 
     sets = [open_any(name) for name in args.dataset]
     if args.classes:
         wanted = [name.strip() for name in args.classes.split(",")]
         sets = [with_classes(d, wanted) for d in sets]
     dataset = together(sets)
+    validation = None
+    if args.validate:
+        validation = Validation(open_any(args.validate), args.every, args.patience, args.limit)
+    elif args.patience:
+        raise ValueError("--patience needs pictures to measure on: --validate")
     settings = dict(SMALL) if args.backbone == "small" else {"backbone": args.backbone}
     if args.batch:
         settings["images_per_gpu"] = args.batch
@@ -123,18 +137,31 @@ def _train(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     print(f"{dataset.name}: {dataset.size} pictures, classes {', '.join(dataset.classes)}")
+    _warn(dataset)
     stages, steps = args.layers.split(","), [int(n) for n in args.steps.split(",")]
     if len(stages) != len(steps):
         raise ValueError(f"{len(stages)} stages of --layers and {len(steps)} numbers of --steps")
     path: str | Path | None = None if args.weights == "none" else args.weights
+    if args.weights == "coco":
+        path = download.DEFAULT
+        if not path.is_file():
+            raise ValueError(f"{path} is not there: python -m mrcnn download coco")
     for i, (layers, count) in enumerate(zip(stages, steps, strict=True), start=1):
         out = args.out if len(stages) == 1 else args.out / f"{i}-{layers.rstrip('+')}"
         stage = dataclasses.replace(schedule, layers=layers, steps=count)
-        path = train(dataset, config, stage, out, path)
-        print(f"weights: {path}")
+        path = train(dataset, config, stage, out, path, validation=validation)
+        print(f"weights: {path}; curves: {out / 'curves.png'}")
     if args.validate:
-        args.dataset, args.weights, args.limit, args.score = args.validate, path, 50, 0.05
+        args.dataset, args.weights, args.score = args.validate, path, 0.05
         _evaluate(args)
+
+
+def _warn(dataset: Any, limit: int = 30) -> None:
+    """Print what is odd about a data set."""
+    for warning in dataset.warnings[:limit]:
+        print(f"note: {warning}")
+    if len(dataset.warnings) > limit:
+        print(f"note: ... and {len(dataset.warnings) - limit} more; inspect lists them all")
 
 
 def _detect(args: argparse.Namespace) -> None:
@@ -170,7 +197,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from mrcnn.train import open_any
 
     model = _open(args.weights, args.score)
-    dataset = with_classes(open_any(args.dataset), model.classes)
+    dataset = with_classes(open_any(args.dataset), model.classes, absent=True)
     box, mask = evaluate(model, dataset, range(min(args.limit, dataset.size)))
     table = Table("", "objects", "box AP", "box AP50", "mask AP", "mask AP50")
     for name, (ap, ap50, count) in mask.classes.items():
@@ -190,10 +217,18 @@ def _inspect(args: argparse.Namespace) -> None:
     from rich.table import Table
 
     from mrcnn.boxes import around_masks
+    from mrcnn.data import DatasetError
     from mrcnn.draw import contact_sheet, overlay
     from mrcnn.train import open_any
 
-    dataset = open_any(args.dataset)
+    try:
+        dataset = open_any(args.dataset)
+    except DatasetError as err:
+        if not err.problems:
+            raise
+        print("\n".join(err.problems))
+        raise ValueError(f"{args.dataset}: {len(err.problems)} problems, listed above") from err
+    _warn(dataset, len(dataset.warnings))
     sides: dict[str, list[float]] = {name: [] for name in dataset.classes}
     sizes: collections.Counter[str] = collections.Counter()
     pictures = []
@@ -248,6 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate": _evaluate,
         "inspect": _inspect,
         "export": export.run,
+        "download": download.run,
     }[args.command]
     try:
         command(args)

@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 
 
 class DatasetError(ValueError):
-    """A data set cannot be used; the message lists everything that is wrong and where."""
+    """A data set cannot be used; the message lists what is wrong and where, `problems` all of it."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +29,34 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Any number of examples, made when asked for; `classes` are named without the background."""
+    """Any number of examples, made when asked for; `classes` are named without the background.
+
+    `warnings` tell what was done about annotations that are odd and yet can be used.
+    """
 
     name: str
     classes: tuple[str, ...]
     size: int
     load: Callable[[int], Example]
+    warnings: tuple[str, ...] = ()
 
 
-def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
-    """Return the data set with these classes only, numbered in this order; other objects are left out."""
+def with_classes(dataset: Dataset, classes: Sequence[str], *, absent: bool = False) -> Dataset:
+    """Return the data set with these classes only, numbered in this order; other objects are left out.
+
+    A class that the data set does not have raises DatasetError, unless `absent` ones are welcome.
+    """
     unknown = [c for c in classes if c not in dataset.classes]
-    if unknown:
+    if unknown and not absent:
         raise DatasetError(
             f"{dataset.name} has no class {', '.join(unknown)}; it has {', '.join(dataset.classes)}"
         )
     number = np.zeros(len(dataset.classes) + 1, np.int32)
     for i, name in enumerate(classes, start=1):
-        number[dataset.classes.index(name) + 1] = i
+        if name in dataset.classes:
+            number[dataset.classes.index(name) + 1] = i
+    left_out = [c for c in dataset.classes if c not in classes]
+    said = (f"objects of {', '.join(left_out)} are left out",) if left_out else ()
 
     def load(index: int) -> Example:
         example = dataset.load(index)
@@ -50,7 +64,7 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         keep = ids != 0
         return Example(example.image, example.masks[keep], ids[keep])
 
-    return Dataset(dataset.name, tuple(classes), dataset.size, load)
+    return Dataset(dataset.name, tuple(classes), dataset.size, load, dataset.warnings + said)
 
 
 def together(datasets: Sequence[Dataset]) -> Dataset:
@@ -70,4 +84,5 @@ def together(datasets: Sequence[Dataset]) -> Dataset:
         return datasets[which].load(turn % datasets[which].size)
 
     name = " + ".join(d.name for d in datasets)
-    return Dataset(name, first.classes, len(datasets) * max(d.size for d in datasets), load)
+    warnings = tuple(f"{d.name}: {warning}" for d in datasets for warning in d.warnings)
+    return Dataset(name, first.classes, len(datasets) * max(d.size for d in datasets), load, warnings)

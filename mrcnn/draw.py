@@ -44,30 +44,70 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int = 4, width: int 
     return sheet
 
 
-def curves(steps: Sequence[int], values: Mapping[str, Sequence[float]]) -> Image.Image:
-    """Plot each of `values` over `steps`, smoothed, on one logarithmic scale."""
-    width, height, edge = 960, 540, 60
-    smooth = {name: _smooth(np.maximum(np.asarray(v, np.float64), 1e-4)) for name, v in values.items()}
-    low = np.floor(np.log10(min(v.min() for v in smooth.values())))
-    high = max(np.ceil(np.log10(max(v.max() for v in smooth.values()))), low + 1)
-    picture = Image.new("RGB", (width, height), "white")
+_WIDTH, _HEIGHT, _EDGE = 960, 460, 60
+
+
+def curves(
+    steps: Sequence[int],
+    losses: Mapping[str, Sequence[float]],
+    measured: Sequence[int] = (),
+    precisions: Mapping[str, Sequence[float]] | None = None,
+) -> Image.Image:
+    """Plot `losses` over `steps`, smoothed, on a logarithmic scale; below it `precisions`, if there are any.
+
+    `precisions` are values from 0 to 1 at the steps `measured`.
+    """
+    picture = Image.new("RGB", (_WIDTH, _HEIGHT * (2 if precisions else 1)), "white")
     pen = ImageDraw.Draw(picture)
-    across = (np.asarray(steps) - steps[0]) / max(1, steps[-1] - steps[0]) * (width - 2 * edge) + edge
+    every = [*steps, *measured]
+    span = (min(every), max(every))
+    smooth = {name: _smooth(np.maximum(np.asarray(v, np.float64), 1e-4)) for name, v in losses.items() if v}
+    if smooth:
+        powers = {name: np.log10(values) for name, values in smooth.items()}
+        low = float(np.floor(min(v.min() for v in powers.values())))
+        high = max(float(np.ceil(max(v.max() for v in powers.values()))), low + 1)
+        marks = {power: f"{10.0**power:g}" for power in np.arange(low, high + 1)}
+        _panel(pen, 0, "losses", span, steps, powers, marks)
+    if precisions:
+        values = {name: np.nan_to_num(np.asarray(v, np.float64)) for name, v in precisions.items()}
+        _panel(pen, _HEIGHT, "precision", span, measured, values, {v: f"{v:.1f}" for v in np.arange(6) / 5})
+    return picture
+
+
+def _panel(
+    pen: ImageDraw.ImageDraw,
+    top: int,
+    title: str,
+    span: tuple[int, int],
+    steps: Sequence[int],
+    values: Mapping[str, NDArray[np.float64]],
+    marks: Mapping[float, str],
+) -> None:
+    """Draw lines over steps, named in their colours, with `marks` on the upright axis, from `top` down."""
+    low, high = min(marks), max(marks)
+
+    def across(step: NDArray) -> NDArray:
+        return (step - span[0]) / max(1, span[1] - span[0]) * (_WIDTH - 2 * _EDGE) + _EDGE
 
     def down(value: NDArray) -> NDArray:
-        return height - edge - (np.log10(value) - low) / (high - low) * (height - 2 * edge)
+        return top + _HEIGHT - _EDGE - (value - low) / (high - low) * (_HEIGHT - 2 * _EDGE)
 
-    for power in np.arange(low, high + 1):
-        y = float(down(np.asarray(10.0**power)))
-        pen.line((edge, y, width - edge, y), fill="lightgrey")
-        pen.text((8, y - 7), f"{10.0**power:g}", fill="black", font_size=13)
-    for x, step in ((edge, steps[0]), (width - edge, steps[-1])):
-        pen.text((x - 10, height - edge + 8), f"{step}", fill="black", font_size=13)
-    for i, (name, v) in enumerate(smooth.items()):
-        colour = tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / len(smooth), 0.9, 0.75))
-        pen.line(list(zip(across.tolist(), down(v).tolist(), strict=True)), fill=colour, width=2)
-        pen.text((edge + 150 * i, 20), name, fill=colour, font_size=15)
-    return picture
+    pen.text((_EDGE, top + 8), title, fill="black", font_size=17)
+    for mark, text in marks.items():
+        y = float(down(np.asarray(mark)))
+        pen.line((_EDGE, y, _WIDTH - _EDGE, y), fill="lightgrey")
+        pen.text((_EDGE - 8, y), text, fill="black", font_size=13, anchor="rm")
+    for step in np.linspace(*span, 5).round().astype(int):
+        x = float(across(np.asarray(step)))
+        pen.line((x, top + _HEIGHT - _EDGE, x, top + _HEIGHT - _EDGE + 5), fill="grey")
+        pen.text((x, top + _HEIGHT - _EDGE + 8), f"{step}", fill="black", font_size=13, anchor="ma")
+    for i, (name, v) in enumerate(values.items()):
+        red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(i / len(values), 0.9, 0.75))
+        line = list(zip(across(np.asarray(steps)).tolist(), down(v).tolist(), strict=True))
+        pen.line(line, fill=(red, green, blue), width=2)
+        for x, y in line if len(line) < 40 else ():
+            pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=(red, green, blue))
+        pen.text((_EDGE + 110 + 140 * i, top + 10), name, fill=(red, green, blue), font_size=15)
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,40 @@ from skimage import draw
 
 from mrcnn.data import Dataset, DatasetError, Example
 
+# As many problems are in an error's message; `python -m mrcnn inspect` lists all.
+_SHOWN = 30
+_ORIENTATION = 0x0112  # EXIF's tag: how a camera was held
+
 
 def open_dataset(path: str | Path) -> Dataset:
     """Open a COCO or VIA JSON file, a folder with one beside its pictures, or one of LabelMe files.
 
-    Raises DatasetError with the list of everything wrong: missing files, unknown classes, broken shapes.
+    Raises DatasetError with the list of everything wrong: missing or broken pictures, unknown classes, broken
+    shapes, masks of another size, regions outside their picture. What only sticks out is cut off, and listed
+    in the data set's warnings.
     """
     path = Path(path)
     if path.is_dir():
         files = sorted(path.glob("*.json"))
-        contents = [(file, _read(file)) for file in files]
-        labelme = [(file, c) for file, c in contents if isinstance(c, dict) and "shapes" in c]
+        contents, broken = {}, []
+        for file in files:
+            try:
+                contents[file] = _read(file)
+            except DatasetError as err:
+                broken.append(str(err))
+        if broken:
+            raise _refused(path, broken)
+        labelme = {file: c for file, c in contents.items() if isinstance(c, dict) and "shapes" in c}
         if labelme and len(labelme) == len(files):
             return _labelme(path, labelme)
         if len(files) != 1:
             found = ", ".join(f.name for f in files) or "none"
             raise DatasetError(f"{path}: expected one annotation file (*.json), found {found}; name the file")
-        path, content = contents[0]
+        path, content = files[0], contents[files[0]]
     else:
         content = _read(path)
     if isinstance(content, dict) and "shapes" in content:
-        return _labelme(path.parent, [(path, content)])
+        return _labelme(path.parent, {path: content})
     if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
         return _coco(path, content)
     if isinstance(content, dict) and (
@@ -54,54 +67,150 @@ def _read(path: Path) -> Any:
         raise DatasetError(f"{path}: not JSON: {err}") from err
 
 
-# A shape draws itself into an empty mask of the picture's (height, width).
-Shape = Callable[[tuple[int, int]], NDArray[np.bool_]]
+def _refused(path: Path, problems: Sequence[str]) -> DatasetError:
+    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return DatasetError(
+        f"{path}: {len(problems)} problems\n  " + "\n  ".join(problems[:_SHOWN]) + more, problems
+    )
+
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Polygons:
+    """The union of polygons, each x1, y1, x2, y2, ...; what lies outside the picture is cut off."""
+
+    rings: Sequence[Sequence[float]]
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(np.asarray(ring, np.float64)).all() for ring in self.rings):
+            raise ValueError("a coordinate that is no number")
+
+    def paint(self, size: Size) -> NDArray[np.bool_]:
+        """Return the mask [H, W] in a picture of `size` (height, width)."""
+        mask = np.zeros(size, bool)
+        for ring in self.rings:
+            # A pixel's centre lies half a pixel inside it.
+            rows, columns = draw.polygon(np.array(ring[1::2]) - 0.5, np.array(ring[::2]) - 0.5, size)
+            mask[rows, columns] = True
+        return mask
+
+    def check(self, size: Size) -> str:
+        """Say how far it sticks out of a picture of `size`; raise ValueError if all of it is outside."""
+        height, width = size
+        x, y = (np.concatenate([np.asarray(ring[i::2], np.float64) for ring in self.rings]) for i in (0, 1))
+        away = np.maximum.reduce([-x, -y, x - width, y - height])
+        frame = f"the picture of {width} x {height}"
+        if x.max() <= 0 or y.max() <= 0 or x.min() >= width or y.min() >= height:
+            raise ValueError(f"lies outside {frame}")
+        # Annotation tools let a point slip by a pixel.
+        if away.max() <= 1:
+            return ""
+        return f"sticks out of {frame} by {away.max():.0f} pixels, which are cut off"
+
+
+@dataclass(frozen=True, slots=True)
+class _RunLengths:
+    """A mask as COCO's run lengths, which go down the columns and start with a run of 0."""
+
+    counts: Sequence[int]
+    size: Size
+
+    def paint(self, size: Size) -> NDArray[np.bool_]:
+        """Return the mask [H, W]."""
+        values = np.arange(len(self.counts)) % 2 == 1
+        return np.repeat(values, self.counts).reshape(size[::-1]).T
+
+    def check(self, size: Size) -> str:
+        """Raise ValueError unless it is of a picture of `size` (height, width)."""
+        if tuple(self.size) != tuple(size):
+            raise ValueError(f"a run-length mask of {_of(self.size)} in a picture of {_of(size)}")
+        if min(self.counts, default=0) < 0 or sum(self.counts) != size[0] * size[1]:
+            raise ValueError(f"run lengths of {sum(self.counts)} pixels in a mask of {_of(size)}")
+        return ""
+
+
+Shape = _Polygons | _RunLengths
+
+
+def _of(size: Sequence[int]) -> str:
+    """Write a size as people do, width first."""
+    return " x ".join(str(n) for n in reversed(tuple(size)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """An object as it was annotated: where that is written, its class's name, its shape; None if broken."""
+
+    where: str
+    label: str
+    shape: Shape | None
+    crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One picture's file and its objects: class id (negative for a crowd) and shape."""
+    """One picture's file and its objects."""
 
     file: Path
-    objects: tuple[tuple[int, Shape], ...]
+    regions: list[_Region] = field(default_factory=list)
+
+
+def _region(where: str, problems: list[str], read: Callable[[], tuple[str, Shape, bool]]) -> _Region:
+    """Read a region; what is wrong with it goes to `problems`."""
+    try:
+        label, shape, crowd = read()
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as err:
+        said = str(err) if isinstance(err, ValueError) else f"{err} is missing or broken"
+        problems.append(f"{where}: {said}")
+        return _Region(where, "", None)
+    return _Region(where, label, shape, crowd)
 
 
 def _finish(path: Path, classes: Sequence[str], entries: list[_Entry], problems: list[str]) -> Dataset:
     """Return the data set, or raise what was found wrong with it."""
-    problems += [
-        f"{e.file.name}: no such picture in {e.file.parent}" for e in entries if not e.file.is_file()
-    ]
+    warnings: list[str] = []
+    for entry in entries:
+        try:
+            with Image.open(entry.file) as picture:
+                size = picture.height, picture.width
+                turned = picture.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        except FileNotFoundError:
+            problems.append(f"{entry.file.name}: no such picture in {entry.file.parent}")
+            continue
+        except OSError as err:
+            problems.append(f"{entry.file.name}: not a picture: {err}")
+            continue
+        if turned:
+            warnings.append(
+                f"{entry.file.name}: stored lying, shown upright by annotation tools (EXIF); save it upright"
+            )
+        for region in entry.regions:
+            try:
+                said = region.shape.check(size) if region.shape else ""
+            except ValueError as err:
+                problems.append(f"{region.where}: {err}")
+                continue
+            if said:
+                warnings.append(f"{region.where}: {said}")
     if not entries and not problems:
         problems = ["no picture is annotated"]
     if problems:
-        more = f"\n  ... and {len(problems) - 30} more" if len(problems) > 30 else ""
-        raise DatasetError(f"{path}: {len(problems)} problems\n  " + "\n  ".join(problems[:30]) + more)
+        raise _refused(path, problems)
+    number = {name: i for i, name in enumerate(classes, start=1)}
 
     def load(index: int) -> Example:
         entry = entries[index % len(entries)]
         with Image.open(entry.file) as picture:
             image = np.asarray(picture.convert("RGB"))
-        masks = [shape(image.shape[:2]) for _, shape in entry.objects]
-        ids = np.array([number for number, _ in entry.objects], np.int32)
+        masks = [region.shape.paint(image.shape[:2]) for region in entry.regions if region.shape]
+        ids = [number[region.label] * (-1 if region.crowd else 1) for region in entry.regions]
         stack = np.array(masks, bool).reshape(-1, *image.shape[:2])
         keep = stack.any(axis=(1, 2))
-        return Example(image, stack[keep], ids[keep])
+        return Example(image, stack[keep], np.array(ids, np.int32)[keep])
 
-    return Dataset(path.name, tuple(classes), len(entries), load)
-
-
-def _polygons(rings: Sequence[Sequence[float]]) -> Shape:
-    """Make the union of polygons, each x1, y1, x2, y2, ...; what lies outside the picture is cut off."""
-
-    def paint(shape: tuple[int, int]) -> NDArray[np.bool_]:
-        mask = np.zeros(shape, bool)
-        for ring in rings:
-            # A pixel's centre lies half a pixel inside it.
-            rows, columns = draw.polygon(np.array(ring[1::2]) - 0.5, np.array(ring[::2]) - 0.5, shape)
-            mask[rows, columns] = True
-        return mask
-
-    return paint
+    return Dataset(path.name, tuple(classes), len(entries), load, tuple(warnings))
 
 
 def _ellipse(cx: float, cy: float, rx: float, ry: float, turn: float) -> Shape:
@@ -109,52 +218,7 @@ def _ellipse(cx: float, cy: float, rx: float, ry: float, turn: float) -> Shape:
     angle = np.linspace(0, 2 * np.pi, 128, endpoint=False)
     x = cx + rx * np.cos(angle) * np.cos(turn) - ry * np.sin(angle) * np.sin(turn)
     y = cy + rx * np.cos(angle) * np.sin(turn) + ry * np.sin(angle) * np.cos(turn)
-    return _polygons([np.stack([x, y], axis=1).ravel().tolist()])
-
-
-def _rle(counts: Sequence[int], size: tuple[int, int]) -> Shape:
-    """Make a mask from COCO's run lengths, which go down the columns and start with a run of 0."""
-
-    def paint(shape: tuple[int, int]) -> NDArray[np.bool_]:
-        if tuple(size) != tuple(shape):
-            raise DatasetError(f"a run-length mask of {size} in a picture of {shape}")
-        values = np.arange(len(counts)) % 2 == 1
-        return np.repeat(values, counts).reshape(shape[::-1]).T
-
-    return paint
-
-
-def _coco(path: Path, content: dict[str, Any]) -> Dataset:
-    """Read COCO: polygons, run lengths (lists or strings) and crowds."""
-    problems: list[str] = []
-    categories = sorted(content["categories"], key=lambda c: c["id"])
-    number = {c["id"]: i for i, c in enumerate(categories, start=1)}
-    objects: dict[Any, list[tuple[int, Shape]]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        where = f"annotation {annotation.get('id')}"
-        if annotation["image_id"] not in objects:
-            problems.append(f"{where}: unknown image {annotation['image_id']}")
-            continue
-        if annotation["category_id"] not in number:
-            problems.append(f"{where}: unknown category {annotation['category_id']}")
-            continue
-        sign = -1 if annotation.get("iscrowd") else 1
-        drawn = annotation.get("segmentation")
-        if isinstance(drawn, dict) and isinstance(drawn.get("counts"), list):
-            shape = _rle(drawn["counts"], tuple(drawn["size"]))
-        elif isinstance(drawn, dict) and isinstance(drawn.get("counts"), str):
-            shape = _rle(_unpack(drawn["counts"]), tuple(drawn["size"]))
-        elif isinstance(drawn, list) and drawn and all(len(r) >= 6 and len(r) % 2 == 0 for r in drawn):
-            shape = _polygons(drawn)
-        else:
-            problems.append(f"{where}: no polygon of three points and no run lengths")
-            continue
-        objects[annotation["image_id"]].append((sign * number[annotation["category_id"]], shape))
-    entries = [
-        _Entry(_picture(path.parent, image["file_name"]), tuple(objects[image["id"]]))
-        for image in content["images"]
-    ]
-    return _finish(path, [c["name"] for c in categories], entries, problems)
+    return _Polygons([np.stack([x, y], axis=1).ravel().tolist()])
 
 
 def _picture(folder: Path, name: str) -> Path:
@@ -163,6 +227,48 @@ def _picture(folder: Path, name: str) -> Path:
     return (
         beside if beside.is_file() or not (folder / "images" / name).is_file() else folder / "images" / name
     )
+
+
+# -- COCO ----------------------------------------------------------------------------------------
+
+
+def _coco(path: Path, content: dict[str, Any]) -> Dataset:
+    """Read COCO: polygons, run lengths (lists or strings) and crowds."""
+    problems: list[str] = []
+    try:
+        categories = sorted(content["categories"], key=lambda c: c["id"])
+        names = {c["id"]: str(c["name"]) for c in categories}
+        entries = {i["id"]: _Entry(_picture(path.parent, i["file_name"])) for i in content["images"]}
+    except (KeyError, TypeError) as err:
+        raise DatasetError(f"{path}: {err} is missing or broken in its categories or images") from err
+    for i, annotation in enumerate(content["annotations"]):
+        known = annotation.get("image_id") if isinstance(annotation, dict) else None
+        where = f"annotation {annotation.get('id', i) if isinstance(annotation, dict) else i}"
+        if known not in entries:
+            problems.append(f"{where}: unknown image {known}")
+            continue
+        entry = entries[known]
+        where = f"{entry.file.name}, region {len(entry.regions) + 1} ({where})"
+
+        def read(annotation: dict[str, Any] = annotation) -> tuple[str, Shape, bool]:
+            if annotation["category_id"] not in names:
+                raise ValueError(f"unknown category {annotation['category_id']}")
+            return names[annotation["category_id"]], _coco_shape(annotation), bool(annotation.get("iscrowd"))
+
+        entry.regions.append(_region(where, problems, read))
+    return _finish(path, list(names.values()), list(entries.values()), problems)
+
+
+def _coco_shape(annotation: dict[str, Any]) -> Shape:
+    """Read an annotation's shape; one of no area raises ValueError."""
+    drawn = annotation.get("segmentation")
+    if isinstance(drawn, dict) and isinstance(drawn.get("counts"), list):
+        return _RunLengths(drawn["counts"], tuple(drawn["size"]))
+    if isinstance(drawn, dict) and isinstance(drawn.get("counts"), str):
+        return _RunLengths(_unpack(drawn["counts"]), tuple(drawn["size"]))
+    if isinstance(drawn, list) and drawn and all(len(r) >= 6 and len(r) % 2 == 0 for r in drawn):
+        return _Polygons(drawn)
+    raise ValueError("no polygon of three points and no run lengths")
 
 
 def _unpack(text: str) -> list[int]:
@@ -181,6 +287,15 @@ def _unpack(text: str) -> list[int]:
     return counts
 
 
+# -- VIA and LabelMe: objects carry their class's name -------------------------------------------
+
+
+def _named(path: Path, entries: list[_Entry], problems: list[str]) -> Dataset:
+    """Return the data set; classes are numbered by the alphabet."""
+    classes = sorted({region.label for entry in entries for region in entry.regions if region.shape})
+    return _finish(path, classes, entries, problems)
+
+
 def _via(path: Path, content: dict[str, Any]) -> Dataset:
     """Read VGG Image Annotator 1.x and 2.x: polygon, polyline, rect, circle, ellipse.
 
@@ -188,69 +303,21 @@ def _via(path: Path, content: dict[str, Any]) -> Dataset:
     without attributes is of the class "object".
     """
     problems: list[str] = []
-    found: list[tuple[Path, list[tuple[str, Shape]]]] = []
+    entries: list[_Entry] = []
     for item in content.get("_via_img_metadata", content).values():
         if not isinstance(item, dict) or "filename" not in item:
             continue
-        regions = item.get("regions") or []
-        shapes = []
-        for i, region in enumerate(regions.values() if isinstance(regions, dict) else regions):
-            where = f"{item['filename']}, region {i + 1}"
-            try:
-                shapes.append((_via_class(region.get("region_attributes") or {}), _via_shape(region)))
-            except (KeyError, TypeError, ValueError) as err:
-                problems.append(
-                    f"{where}: {err if isinstance(err, ValueError) else f'{err} is missing or broken'}"
-                )
-        if shapes:  # pictures not yet annotated are not pictures without objects
-            found.append((_picture(path.parent, item["filename"]), shapes))
-    return _number(path, found, problems)
+        name, regions = str(item["filename"]), item.get("regions") or []
+        entry = _Entry(_picture(path.parent, name))
+        for i, region in enumerate(regions.values() if isinstance(regions, dict) else regions, start=1):
 
+            def read(region: dict[str, Any] = region) -> tuple[str, Shape, bool]:
+                return _via_class(region.get("region_attributes") or {}), _via_shape(region), False
 
-def _labelme(folder: Path, files: list[tuple[Path, dict[str, Any]]]) -> Dataset:
-    """Read LabelMe, one file a picture: polygon, rectangle, circle."""
-    problems: list[str] = []
-    found: list[tuple[Path, list[tuple[str, Shape]]]] = []
-    for file, content in files:
-        shapes = []
-        for i, item in enumerate(content["shapes"], start=1):
-            try:
-                shapes.append((str(item["label"]), _labelme_shape(item)))
-            except (KeyError, TypeError, ValueError, IndexError) as err:
-                problems.append(f"{file.name}, shape {i}: {_said(err)}")
-        # The path may come from another system: its last part is what counts.
-        name = str(content.get("imagePath", f"{file.stem}.png")).replace("\\", "/").rsplit("/", 1)[-1]
-        if shapes:
-            found.append((_picture(file.parent, name), shapes))
-    return _number(folder, found, problems)
-
-
-def _labelme_shape(item: dict[str, Any]) -> Shape:
-    """Read a LabelMe shape; one of no area raises ValueError."""
-    kind, points = item.get("shape_type", "polygon"), [(float(x), float(y)) for x, y in item["points"]]
-    if kind == "polygon" and len(points) >= 3:
-        return _polygons([[v for point in points for v in point]])
-    if kind == "rectangle" and len(points) == 2:
-        (x1, y1), (x2, y2) = points
-        return _polygons([[x1, y1, x2, y1, x2, y2, x1, y2]])
-    if kind == "circle" and len(points) == 2:
-        (x, y), (edge_x, edge_y) = points
-        radius = float(np.hypot(edge_x - x, edge_y - y))
-        return _ellipse(x, y, radius, radius, 0.0)
-    raise ValueError(f"a {kind} of {len(points)} points; polygon, rectangle and circle have an area")
-
-
-def _number(path: Path, found: list[tuple[Path, list[tuple[str, Shape]]]], problems: list[str]) -> Dataset:
-    """Return the data set of objects that carry their class's name; classes are numbered by the alphabet."""
-    classes = sorted({name for _, shapes in found for name, _ in shapes})
-    number = {name: i for i, name in enumerate(classes, start=1)}
-    entries = [_Entry(file, tuple((number[name], shape) for name, shape in shapes)) for file, shapes in found]
-    return _finish(path, classes, entries, problems)
-
-
-def _said(err: Exception) -> str:
-    """Say what a broken annotation lacks."""
-    return str(err) if isinstance(err, ValueError) else f"{err} is missing or broken"
+            entry.regions.append(_region(f"{name}, region {i}", problems, read))
+        if entry.regions:  # pictures not yet annotated are not pictures without objects
+            entries.append(entry)
+    return _named(path, entries, problems)
 
 
 def _via_class(attributes: dict[str, Any]) -> str:
@@ -280,15 +347,49 @@ def _via_shape(region: dict[str, Any]) -> Shape:
         xs, ys = form["all_points_x"], form["all_points_y"]
         if len(xs) != len(ys) or len(xs) < 3:
             raise ValueError(f"a {kind} of {len(xs)} and {len(ys)} coordinates; three points make an area")
-        return _polygons([[v for point in zip(xs, ys, strict=True) for v in point]])
+        return _Polygons([[v for point in zip(xs, ys, strict=True) for v in point]])
     if kind == "rect":
         x, y, w, h = (float(form[k]) for k in ("x", "y", "width", "height"))
         if w <= 0 or h <= 0:
             raise ValueError(f"a rect of {w} x {h}")
-        return _polygons([[x, y, x + w, y, x + w, y + h, x, y + h]])
+        return _Polygons([[x, y, x + w, y, x + w, y + h, x, y + h]])
     if kind in ("circle", "ellipse"):
         rx, ry = (float(form["r"]),) * 2 if kind == "circle" else (float(form["rx"]), float(form["ry"]))
         if rx <= 0 or ry <= 0:
             raise ValueError(f"a {kind} of {rx} x {ry}")
         return _ellipse(float(form["cx"]), float(form["cy"]), rx, ry, float(form.get("theta", 0)))
     raise ValueError(f"a shape {kind!r}; polygon, polyline, rect, circle and ellipse have an area")
+
+
+def _labelme(folder: Path, files: dict[Path, dict[str, Any]]) -> Dataset:
+    """Read LabelMe, one file a picture: polygon, rectangle, circle."""
+    problems: list[str] = []
+    entries: list[_Entry] = []
+    for file, content in files.items():
+        # The path may come from another system: its last part is what counts.
+        name = str(content.get("imagePath", f"{file.stem}.png")).replace("\\", "/").rsplit("/", 1)[-1]
+        entry = _Entry(_picture(file.parent, name))
+        for i, item in enumerate(content["shapes"], start=1):
+
+            def read(item: dict[str, Any] = item) -> tuple[str, Shape, bool]:
+                return str(item["label"]), _labelme_shape(item), False
+
+            entry.regions.append(_region(f"{file.name}, shape {i}", problems, read))
+        if entry.regions:
+            entries.append(entry)
+    return _named(folder, entries, problems)
+
+
+def _labelme_shape(item: dict[str, Any]) -> Shape:
+    """Read a LabelMe shape; one of no area raises ValueError."""
+    kind, points = item.get("shape_type", "polygon"), [(float(x), float(y)) for x, y in item["points"]]
+    if kind == "polygon" and len(points) >= 3:
+        return _Polygons([[v for point in points for v in point]])
+    if kind == "rectangle" and len(points) == 2:
+        (x1, y1), (x2, y2) = points
+        return _Polygons([[x1, y1, x2, y1, x2, y2, x1, y2]])
+    if kind == "circle" and len(points) == 2:
+        (x, y), (edge_x, edge_y) = points
+        radius = float(np.hypot(edge_x - x, edge_y - y))
+        return _ellipse(x, y, radius, radius, 0.0)
+    raise ValueError(f"a {kind} of {len(points)} points; polygon, rectangle and circle have an area")

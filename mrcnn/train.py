@@ -1,163 +1,33 @@
-"""Training: examples become batches, batches become steps, steps become weights."""
+"""Training: batches become steps, steps become weights."""
 
 import json
 import re
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mrcnn import boxes, images, losses, weights
-from mrcnn.anchors import normalized_anchors, pixel_anchors
-from mrcnn.augment import augment
+from mrcnn import losses, shapes, weights
+from mrcnn.anchors import normalized_anchors
+from mrcnn.batches import Batch, batches, side
 from mrcnn.config import Config
-from mrcnn.data import Dataset, DatasetError, Example
-from mrcnn.draw import curves
+from mrcnn.data import Dataset, DatasetError, Example, with_classes
+from mrcnn.evaluate import evaluate
 from mrcnn.formats import open_dataset
 from mrcnn.layers import Maker
+from mrcnn.model import MaskRCNN
 from mrcnn.network import Network, build
 from mrcnn.proposals import propose
+from mrcnn.report import PRECISIONS, Report
 from mrcnn.roi_align import roi_align
-from mrcnn.targets import head_targets, rpn_targets
+from mrcnn.schedule import STAGES, Schedule, Validation
+from mrcnn.targets import head_targets
 from mrcnn.tensors import Tensor
-
-LOSSES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
-_HEADS = r"mrcnn_.*|rpn_.*|fpn_.*"
-STAGES = {
-    "heads": _HEADS,
-    "3+": rf"(res|bn)[345].*|{_HEADS}",
-    "4+": rf"(res|bn)[45].*|{_HEADS}",
-    "5+": rf"(res|bn)5.*|{_HEADS}",
-    "all": r".*",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Say how to train: which layers, how many steps, how fast.
-
-    `optimizer` is sgd (Matterport's) or adam; `decay` lets the learning rate fall to 0 along a cosine.
-    `own_objects` puts the true boxes among the regions: the heads learn before the proposals are good.
-    """
-
-    steps: int
-    layers: str = "all"
-    learning_rate: float = 0.001
-    optimizer: str = "sgd"
-    warmup: int = 0
-    decay: bool = False
-    own_objects: bool = False
-    augment: bool = True
-    mixed_precision: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.layers not in STAGES:
-            raise ValueError(f"layers {self.layers!r}: one of {', '.join(STAGES)}")
-        if self.optimizer not in ("sgd", "adam"):
-            raise ValueError(f"optimizer {self.optimizer!r}: sgd or adam")
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step."""
-        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
-        if self.decay:
-            rate *= 0.5 * (1 + np.cos(np.pi * min(1.0, step / self.steps)))
-        return float(rate)
-
-
-class Batch(NamedTuple):
-    """B examples, ready for the network; G is max_gt_instances, padded with class 0.
-
-    `image` uint8 [B, H, W, 3]; `match` int32 [B, A]; `deltas` float32 [B, T, 4]; `class_ids` int32 [B, G];
-    `truth` float32 [B, G, 4] normalised; `masks` bool [B, G, h, w].
-    """
-
-    image: NDArray
-    match: NDArray
-    deltas: NDArray
-    class_ids: NDArray
-    truth: NDArray
-    masks: NDArray
-
-
-def side(config: Config) -> int:
-    """Return the side of the square that pictures of one batch share; ValueError if they share none."""
-    if config.image_resize_mode == "square":
-        return config.image_max_dim
-    if config.image_resize_mode == "crop":
-        return config.image_min_dim
-    raise ValueError(
-        f"image_resize_mode {config.image_resize_mode!r} is for detection; train with 'square' or 'crop'"
-    )
-
-
-def prepare(example: Example, config: Config, anchors: NDArray, rng: np.random.Generator) -> Batch:
-    """Turn an example at the network's size into targets, without the leading B."""
-    rois = boxes.around_masks(example.masks.transpose(1, 2, 0))
-    # A mask of one row or column of pixels has no box to learn.
-    keep = np.flatnonzero(((rois[:, 2] - rois[:, 0]) > 1) & ((rois[:, 3] - rois[:, 1]) > 1))
-    if len(keep) > config.max_gt_instances:
-        keep = np.sort(rng.choice(keep, config.max_gt_instances, replace=False))
-    rois, ids, masks = rois[keep], example.class_ids[keep], example.masks[keep]
-    match, deltas = rpn_targets(anchors, rois[ids > 0], rois[ids < 0], config, rng)
-    shape = example.image.shape[:2]
-    if config.use_mini_mask:
-        small = images.shrink_masks(masks.transpose(1, 2, 0), rois, config.mini_mask_shape).transpose(2, 0, 1)
-    else:
-        small = masks
-    limit = config.max_gt_instances
-    class_ids, truth = np.zeros(limit, np.int32), np.zeros((limit, 4), np.float32)
-    padded = np.zeros((limit, *small.shape[1:]), bool)
-    class_ids[: len(ids)], truth[: len(ids)], padded[: len(ids)] = ids, boxes.normalize(rois, shape), small
-    return Batch(example.image, match, deltas, class_ids, truth, padded)
-
-
-def batches(dataset: Dataset, config: Config, schedule: Schedule, start: int) -> Iterator[Batch]:
-    """Yield the batches from step `start` on; each is a function of the seed and its step alone.
-
-    Two threads work ahead of the network.
-    """
-    size = (side(config), side(config))
-    anchors = pixel_anchors(config, *size)
-
-    def example(index: int) -> Batch:
-        rng = np.random.default_rng([schedule.seed, index])
-        turn, place = divmod(index, dataset.size)
-        # Every turn goes through the data in an order of its own.
-        loaded = dataset.load(_shuffled(place, dataset.size, schedule.seed + turn))
-        if schedule.augment:
-            loaded = augment(loaded, size, rng)
-        else:
-            resized = images.resize_image(loaded.image, config, rng)
-            masks = images.resize_masks(loaded.masks.transpose(1, 2, 0), resized).transpose(2, 0, 1)
-            loaded = Example(resized.image, masks, loaded.class_ids)
-        return prepare(loaded, config, anchors, rng)
-
-    count = config.images_per_gpu
-    with ThreadPoolExecutor(2) as threads:
-        ahead = [threads.submit(example, i) for i in range(start * count, (start + 3) * count)]
-        for step in range(start, schedule.steps):
-            ready = [ahead.pop(0).result() for _ in range(count)]
-            ahead += [threads.submit(example, i) for i in range((step + 3) * count, (step + 4) * count)]
-            yield Batch(*(np.stack(part) for part in zip(*ready, strict=True)))
-        for future in ahead:
-            future.cancel()
-
-
-def _shuffled(place: int, size: int, seed: int) -> int:
-    """Return where `place` of 0..size-1 stands in a shuffled order, without writing the order down."""
-    step = 0x9E3779B1 + 2 * seed
-    while np.gcd(step, size) != 1:
-        step += 1
-    return (place * step + seed) % size
 
 
 class Trainer:
@@ -196,7 +66,7 @@ class Trainer:
         `rois` [B, R, 4] normalised take the place of the network's own proposals.
         """
         self.optimizer.learning_rate = self.schedule.rate(self.step)
-        parts = [tf.constant(part) for part in batch]
+        parts = [tf.convert_to_tensor(part) for part in batch]
         given = None if rois is None else tf.constant(rois)
         values = self._graph(*parts, tf.constant(self.step, tf.int32), given)
         self.step += 1
@@ -271,18 +141,24 @@ class Trainer:
             losses.head_mask(tf.concat([f.masks for f in found], 0), ids, mask_logits),
         )
 
-    def save(self, path: Path) -> None:
-        """Write everything that goes on from here after a kill: variables, optimizer, step."""
+    def save(self, path: Path, notes: dict[str, Any] | None = None) -> None:
+        """Write everything that goes on from here after a kill: variables, optimizer, step, and `notes`."""
         arrays: dict[str, Any] = {f"v{i}": np.asarray(v) for i, v in enumerate(self._everything())}
         temporary = path.with_suffix(".part.npz")
-        about: dict[str, Any] = {"step": self.step, "config": self.config.to_json()}
+        about: dict[str, Any] = {
+            "step": self.step,
+            "config": self.config.to_json(),
+            "classes": json.dumps(self.classes),
+            "notes": json.dumps(notes or {}),
+        }
         np.savez(temporary, **about, **arrays)
         temporary.replace(path)
 
-    def restore(self, path: Path) -> None:
-        """Go on from a file of `save`; raises ValueError if it is of other settings."""
+    def restore(self, path: Path) -> dict[str, Any]:
+        """Go on from a file of `save`; return its notes. Raises ValueError if it is of other settings."""
         with np.load(path) as file:
-            if Config.from_json(str(file["config"])) != self.config:
+            same = Config.from_json(str(file["config"])) == self.config
+            if not same or tuple(json.loads(str(file["classes"]))) != self.classes:
                 raise ValueError(f"{path}: of a run with other settings; start in another folder")
             variables = self._everything()
             arrays = [file[f"v{i}"] for i in range(len(variables))]
@@ -291,6 +167,7 @@ class Trainer:
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(array)
             self.step = int(file["step"])
+            return json.loads(str(file["notes"]))
 
     def _everything(self) -> list[keras.Variable]:
         return [v for _, v in _named(self.network)] + self.optimizer.variables
@@ -331,6 +208,43 @@ def load_by_class(path: str | Path, network: Network, config: Config, classes: t
     return [name for name in classes if name not in old_classes]
 
 
+class _Judge:
+    """Measure the network in training, and say whether it is the best so far and whether to go on."""
+
+    def __init__(self, validation: Validation, trainer: Trainer, notes: dict[str, Any]) -> None:
+        self._validation, self._trainer = validation, trainer
+        self._model = MaskRCNN(trainer.config, trainer.classes)
+        self._data = with_classes(validation.dataset, trainer.classes, absent=True)
+        self.best: float = notes.get("best", -1.0)
+        self.missed: int = notes.get("missed", 0)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Return what a resumed run must know."""
+        return {"best": self.best, "missed": self.missed}
+
+    @property
+    def enough(self) -> bool:
+        """Tell whether patience is at its end."""
+        return 0 < self._validation.patience <= self.missed
+
+    def due(self, step: int) -> bool:
+        return step % self._validation.every == 0 or step == self._trainer.schedule.steps
+
+    def measure(self) -> tuple[dict[str, float], bool]:
+        """Return the `PRECISIONS`, and whether this is the best mask AP yet."""
+        for (_, ours), (_, theirs) in zip(
+            _named(self._model.network), _named(self._trainer.network), strict=True
+        ):
+            ours.assign(theirs)
+        count = min(self._validation.limit, self._data.size)
+        box, mask = evaluate(self._model, self._data, range(count))
+        values = dict(zip(PRECISIONS, (box.ap, box.ap50, mask.ap, mask.ap50), strict=True))
+        better = not mask.ap <= self.best
+        self.best, self.missed = (mask.ap, 0) if better else (self.best, self.missed + 1)
+        return values, better
+
+
 def train(
     dataset: Dataset,
     config: Config,
@@ -338,78 +252,76 @@ def train(
     out: Path,
     initial: str | Path | None = None,
     save_seconds: float = 120,
+    validation: Validation | None = None,
 ) -> Path:
     """Train on `dataset` in the folder `out`, going on from its checkpoint if there is one.
 
-    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`; the losses
-    lie beside it, as log.jsonl and curves.png.
+    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`: the best by
+    mask AP if there is a `validation`, else the last. What was learned when lies beside it (see `Report`).
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, schedule, dataset.classes)
     checkpoint, result = out / "checkpoint.npz", out / "weights.h5"
+    notes: dict[str, Any] = {}
+    said = ""
     if checkpoint.exists():
-        trainer.restore(checkpoint)
-        print(f"going on from step {trainer.step}")
+        notes = trainer.restore(checkpoint)
+        said = f"going on from step {trainer.step}"
     elif initial:
         try:
             new = load_by_class(initial, trainer.network, config, dataset.classes)
         except weights.WeightsError:
             weights.load(initial, trainer.network, exclude=weights.HEADS)
             new = list(dataset.classes)
-        print(f"from {initial}; new classes: {', '.join(new) or 'none'}")
-    began = saved = time.monotonic()
-    first = trainer.step
-    smooth = np.zeros(len(LOSSES))
+        said = f"from {initial}; new classes: {', '.join(new) or 'none'}"
+    judge = _Judge(validation, trainer, notes) if validation else None
+    if judge and judge.enough:
+        print(f"{result}: done, no better for {judge.missed} measurements")
+        return result
+    saved = time.monotonic()
+    with Report(out, trainer.step, schedule.steps) as report:
 
-    def keep() -> None:
-        trainer.save(checkpoint)
-        weights.save(result, trainer.network, config, dataset.classes)
+        def keep(good: bool) -> None:
+            report.flush()
+            if good:
+                weights.save(result, trainer.network, config, dataset.classes)
+            # Last, for it says that all else is written.
+            trainer.save(checkpoint, judge.notes if judge else None)
 
-    with (out / "log.jsonl").open("a") as log:
+        if said:
+            report.say(said)
         for batch in batches(dataset, config, schedule, trainer.step):
+            rate = schedule.rate(trainer.step)
             values = trainer.train_step(batch)
             if not np.isfinite(values).all():
                 raise FloatingPointError(
                     f"step {trainer.step}: a loss is {values.tolist()}; a lower --lr may help"
                 )
-            share = max(0.02, 1 / (trainer.step - first))
-            smooth += share * (values - smooth)
-            log.write(
-                json.dumps({"step": trainer.step, **dict(zip(LOSSES, values.tolist(), strict=True))}) + "\n"
-            )
-            now = time.monotonic()
-            _report(trainer.step, schedule, smooth, (now - began) / (trainer.step - first))
-            if now - saved > save_seconds:
-                log.flush()
-                keep()
+            report.stepped(trainer.step, rate, values)
+            if judge and judge.due(trainer.step):
+                measured, better = judge.measure()
+                report.measured(trainer.step, measured)
+                keep(good=better)
                 saved = time.monotonic()
-    keep()
-    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    if entries:
-        by_loss = {name: [entry[name] for entry in entries] for name in LOSSES}
-        curves([entry["step"] for entry in entries], by_loss).save(out / "curves.png")
+                if judge.enough:
+                    report.say(f"no better for {judge.missed} measurements: enough")
+                    break
+            elif time.monotonic() - saved > save_seconds or trainer.step == schedule.steps:
+                keep(good=judge is None)
+                saved = time.monotonic()
     return result
 
 
-def _report(step: int, schedule: Schedule, smooth: NDArray[np.float64], seconds: float) -> None:
-    """Keep one line of a terminal up to date; where there is none, write every 20th step."""
-    live = sys.stdout.isatty()
-    if not live and step % 20 and step != schedule.steps:
-        return
-    parts = "  ".join(f"{name} {value:.3f}" for name, value in zip(LOSSES, smooth, strict=True))
-    left = (schedule.steps - step) * seconds / 60
-    line = f"step {step}/{schedule.steps}  loss {smooth.sum():.3f}  {parts}  {seconds:.2f} s  {left:.0f} min"
-    print(f"\r{line}" if live else line, end="" if live and step != schedule.steps else "\n", flush=True)
-
-
 def open_any(name: str) -> Dataset:
-    """Open a data set by its path, or `scenes:FIRST-LAST`: scenes drawn from these seeds."""
-    if not name.startswith("scenes:"):
+    """Open a data set by its path, or one drawn from seeds: `scenes:FIRST-LAST`, `shapes:FIRST-LAST`."""
+    kind = name.partition(":")[0]
+    if kind not in ("scenes", "shapes") or ":" not in name:
         return open_dataset(name)
-    match = re.fullmatch(r"scenes:(\d+)-(\d+)", name)
+    match = re.fullmatch(r"\w+:(\d+)-(\d+)", name)
     if not match or int(match[2]) < int(match[1]):
-        raise DatasetError(f"{name}: write scenes:FIRST-LAST, such as scenes:1000-2999")
-    return _scenes(name, int(match[1]), int(match[2]))
+        raise DatasetError(f"{name}: write {kind}:FIRST-LAST, such as {kind}:1000-2999")
+    drawn = _scenes if kind == "scenes" else shapes.dataset
+    return drawn(name, int(match[1]), int(match[2]))
 
 
 def _scenes(name: str, first: int, last: int) -> Dataset:

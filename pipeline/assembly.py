@@ -50,6 +50,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                     max_objects=settings.max_objects,
                     instances=settings.instances,
                     engine=settings.segmenter_engine,
+                    memory=settings.segmenter_memory,
                 ),
             ),
             writer=make_writer(settings, generator.info.vocabulary),

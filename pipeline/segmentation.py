@@ -6,13 +6,16 @@ import asyncio
 import functools
 import io
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SegmentParams:
-    """What runs the weights, and which detections are kept: areas are shares of the picture."""
+    """What runs the weights, how, and which detections are kept: areas are shares of the picture."""
 
     min_score: float = 0.7
     min_area: float = 0.0005
@@ -33,6 +36,7 @@ class SegmentParams:
     max_objects: int = 6
     instances: Literal["separate", "merged"] = "separate"
     engine: Literal["onnx", "tensorflow"] = "onnx"
+    memory: int = 2048  # MB of weights that a worker keeps ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def segment_png(png: bytes, weights: str, params: SegmentParams) -> PackedDetect
     """Run Mask R-CNN on a picture. The only function here that needs the model."""
     with Image.open(io.BytesIO(png)) as opened:
         image = np.asarray(opened.convert("RGB"))  # uint8 [H, W, 3]
-    model = _load(weights, params.engine)
+    model = _models().get(weights, params.engine, params.memory << 20)
     found = model.detect([image])[0]
     # class_ids are 1-based: 0 is the background, which the weights' own list leaves out.
     labels = [str(model.classes[int(class_id) - 1]) for class_id in found["class_ids"]]
@@ -137,8 +141,44 @@ def classes_of(weights: str, params: SegmentParams) -> tuple[str, ...]:
 
 
 @functools.cache
+def _models() -> _Models:
+    """Return the models of this worker."""
+    return _Models()
+
+
+class _Models:
+    """Models that stay loaded. Where they take too much memory, the one not used for longest goes."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()  # the last used last
+
+    def get(self, weights: str, engine: str, limit: int) -> Any:
+        """Return the model of a file, loaded if it is not here; all together hold at most `limit` bytes.
+
+        A single model may take more. What one takes is how much the process grew while it was loaded.
+        """
+        key = (weights, engine)
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key][0]
+        with suppress(OSError):  # what is not there, loading says better
+            self._make_room(limit - Path(weights).stat().st_size, stay=0)
+        process = psutil.Process()
+        before = process.memory_info().rss
+        model = _load(weights, engine)
+        grown = process.memory_info().rss - before
+        self._held[key] = model, max(grown, Path(weights).stat().st_size)
+        self._make_room(limit)
+        return model
+
+    def _make_room(self, limit: int, stay: int = 1) -> None:
+        """Let models go until those left hold at most `limit` bytes; the `stay` used last do stay."""
+        while len(self._held) > stay and sum(size for _, size in self._held.values()) > limit:
+            self._held.popitem(last=False)
+
+
 def _load(weights: str, engine: str) -> Any:
-    """Load a model once a worker. An exported file says by itself what runs it."""
+    """Load a model. An exported file says by itself what runs it."""
     try:
         if engine == "tensorflow" and Path(weights).suffix == ".h5":
             from mrcnn import MaskRCNN  # TensorFlow comes with it: only workers import it

@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         description="What runs Mask R-CNN weights: ONNX Runtime starts and answers sooner and holds less, "
         "TensorFlow can use a GPU.",
     )
+    segmenter_memory: Annotated[int, Field(ge=1)] = Field(
+        default=2048,
+        description="Megabytes of Mask R-CNN weights that a worker keeps ready; beyond that, those not used "
+        "for longest leave.",
+    )
     executor_url: str = Field(
         default="process:1", description="Where models run: `process:N`, N worker processes of this machine."
     )

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from mrcnn import Config, MaskRCNN, images
 from mrcnn.anchors import normalized_anchors
+from mrcnn.batches import Batch
 from mrcnn.model import propose
-from mrcnn.train import LOSSES, Batch, Schedule, Trainer
+from mrcnn.report import LOSSES
+from mrcnn.schedule import Schedule
+from mrcnn.train import Trainer
 
 
 @pytest.fixture(scope="module")

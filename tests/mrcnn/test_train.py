@@ -1,18 +1,36 @@
 """Training end to end on drawn scenes, small: it learns, resumes exactly and its weights detect."""
 
 import dataclasses
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
+from rich.console import Console
+from tensorflow.core.util import event_pb2
 
 from mrcnn import Config, MaskRCNN
 from mrcnn.__main__ import main
+from mrcnn.batches import batches
 from mrcnn.data import Dataset, DatasetError, Example
-from mrcnn.evaluate import evaluate
-from mrcnn.train import STAGES, Schedule, Trainer, batches, open_any, train
+from mrcnn.draw import curves
+from mrcnn.evaluate import Precision, evaluate
+from mrcnn.report import Report
+from mrcnn.schedule import STAGES, Schedule, Validation
+from mrcnn.shapes import draw
+from mrcnn.train import Trainer, open_any, train
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Run without graphs: for a few steps, building one takes longer than all that is computed."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def blocks(count: int = 8) -> Dataset:
@@ -53,23 +71,130 @@ def test_it_learns_two_kinds_of_block(tiny: Config, tmp_path: Path) -> None:
     assert nothing["masks"].shape[:2] == (20, 300)
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tiny: Config, tmp_path: Path) -> None:
-    schedule = Schedule(steps=4, learning_rate=1e-2, own_objects=True, seed=3)
-    whole, last = Trainer(tiny, schedule, ("red", "green")), None
-    for batch in batches(blocks(), tiny, schedule, 0):
-        if whole.step == 2:
-            whole.save(tmp_path / "checkpoint.npz")
-        last = whole.train_step(batch)
-    again = Trainer(tiny, dataclasses.replace(schedule, seed=99), ("red", "green"))
-    again.restore(tmp_path / "checkpoint.npz")
-    assert again.step == 2
-    resumed = [again.train_step(batch) for batch in batches(blocks(), tiny, schedule, again.step)][-1]
-    assert resumed == pytest.approx(last, rel=1e-3)
-    other = Trainer(dataclasses.replace(tiny, pool_size=5), schedule, ("red", "green"))
+class Killed(Exception):
+    """What a test throws into a run in place of a kill."""
+
+
+def killing(dataset: Dataset, after: int) -> Dataset:
+    """Return the data set, of which every picture from the one at `after` on kills."""
+    count = iter(range(1000))
+
+    def load(index: int) -> Example:
+        if next(count) >= after:
+            raise Killed(f"picture {index}")
+        return dataset.load(index)
+
+    return Dataset(dataset.name, dataset.classes, dataset.size, load)
+
+
+def events(folder: Path) -> list[tuple[str, int, float]]:
+    """Return what TensorBoard would show: names, steps, values."""
+    found = []
+    for file in sorted(folder.iterdir()):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            event = event_pb2.Event.FromString(record)
+            found += [(v.tag, event.step, float(tf.make_ndarray(v.tensor))) for v in event.summary.value]
+    return sorted(found)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_killed_run_is_told_of_once_and_measured_alike(tiny: Config, tmp_path: Path) -> None:
+    """Log, TensorBoard, measurements, best weights and early end: all as in a run that nothing disturbed."""
+    # So few steps find nothing: the first measurement stays the best, and patience ends at the second.
+    schedule = Schedule(steps=40, learning_rate=1e-2, own_objects=True, seed=3)
+    validation = Validation(blocks(), every=2, patience=1, limit=2)
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    train(blocks(), tiny, schedule, whole, validation=validation)
+    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 2, 3, 4, 4]
+    with pytest.raises(Killed, match="picture"):
+        train(killing(blocks(), 5), tiny, schedule, again, validation=validation)
+    assert (again / "checkpoint.npz").exists()
+    with (again / "log.jsonl").open("a") as log:  # the last words of a killed process
+        log.write('{"step": 3, "rate": 1.0, "rpn_class": 7.0}\n{"step": 4, "ra')
+    path = train(blocks(), tiny, schedule, again, validation=validation)
+    resumed = [json.loads(line) for line in (again / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in resumed] == [line["step"] for line in lines]
+    for ours, theirs in zip(resumed, lines, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, nan_ok=True)
+    shown, wanted = events(again / "tensorboard"), events(whole / "tensorboard")
+    assert [entry[:2] for entry in shown] == [entry[:2] for entry in wanted]
+    assert ("loss/rpn_class", 4) in [entry[:2] for entry in shown]
+    assert {"run/loss", "run/rate", "precision/mask_ap50"} <= {name for name, _, _ in shown}
+    before = path.read_bytes()
+    assert train(blocks(), tiny, schedule, again, validation=validation) == path  # it is at its end
+    assert path.read_bytes() == before
+    assert len((again / "log.jsonl").read_text().splitlines()) == len(lines)
+    with Image.open(again / "curves.png") as picture:
+        assert picture.height == 2 * 460
     with pytest.raises(ValueError, match="other settings"):
-        other.restore(tmp_path / "checkpoint.npz")
+        train(Dataset("b", ("red", "blue"), 8, blocks().load), tiny, schedule, again)
 
 
+def test_the_best_weights_are_kept(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([0.2, 0.5, 0.5, 0.1])
+    rest = {"ap50": 0.0, "ap75": 0.0, "small": 0.0, "medium": 0.0, "large": 0.0, "classes": {}}
+
+    def judged(*_: object) -> tuple[Precision, Precision]:
+        return (Precision(ap=0.0, **rest), Precision(ap=next(found), **rest))
+
+    def changed(self: Trainer, *_: object) -> np.ndarray:
+        self.step += 1
+        self.variables[0].assign_add(np.ones(self.variables[0].shape))
+        return np.zeros(5, np.float32)
+
+    monkeypatch.setattr("mrcnn.train.evaluate", judged)
+    monkeypatch.setattr(Trainer, "train_step", changed)
+    schedule = Schedule(steps=7, learning_rate=1e-3, own_objects=True, augment=False)
+    kept: dict[int, bytes] = {}
+    measured = Report.measured
+
+    def noted(self: Report, step: int, values: dict[str, float]) -> None:
+        measured(self, step, values)
+        path = tmp_path / "weights.h5"
+        kept[step] = path.read_bytes() if path.exists() else b""
+
+    monkeypatch.setattr(Report, "measured", noted)
+    train(blocks(), tiny, schedule, tmp_path, validation=Validation(blocks(), every=2))
+    assert kept[2] == b""
+    assert kept[4] != kept[6] == kept[7] == (tmp_path / "weights.h5").read_bytes()
+
+
+def test_a_terminal_shows_a_table(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=80)
+    with Report(tmp_path, 0, 100, console) as report:
+        report.stepped(1, 0.01, np.array([0.5, 1, 2, 3, 4], np.float32))
+        report.measured(1, {"box_ap": 0.1, "box_ap50": 0.25, "mask_ap": 0.125, "mask_ap50": 0.75})
+    text = shown.getvalue()
+    for part in ("step 1 of 100", "10.500", "mrcnn_mask", "mask AP50", "0.750"):
+        assert part in text
+
+
+def test_curves_of_one_step_and_of_no_number() -> None:
+    nothing = {"a": [float("nan")]}
+    for picture in (curves([3], {"loss": [0.5]}), curves([3], {"loss": [0.0]}, [3], nothing)):
+        assert len(picture.getcolors(100_000)) > 3
+
+
+def test_shapes_are_a_data_set() -> None:
+    dataset = open_any("shapes:3-52")
+    assert (dataset.size, dataset.classes) == (50, ("square", "circle", "triangle"))
+    ids = []
+    for index in range(50):
+        example = dataset.load(index)
+        assert np.array_equal(example.image, draw(3 + index).image)
+        assert 1 <= len(example.masks) <= 4
+        assert example.masks.sum(axis=0).max() == 1  # each pixel is of one shape
+        for mask in example.masks:
+            assert len(np.unique(example.image[mask], axis=0)) == 1
+        ids += example.class_ids.tolist()
+    assert set(ids) == {1, 2, 3}
+    with pytest.raises(DatasetError, match="shapes:FIRST-LAST"):
+        open_any("shapes:9-3")
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_a_stage_trains_its_layers_alone(tiny: Config) -> None:
     schedule = Schedule(steps=1, layers="5+", own_objects=True)
     trainer = Trainer(dataclasses.replace(tiny, train_bn=False), schedule, ("red", "green"))
@@ -92,6 +217,7 @@ def test_scenes_are_a_data_set() -> None:
         open_any("scenes:9")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, weights = tmp_path / "run", tmp_path / "run" / "weights.h5"
     out_of = ["--classes", "Sky,Cars", "--size", "128", "--batch", "1", "--out", str(out), "--float32"]
@@ -114,6 +240,23 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "mask AP50" in capsys.readouterr().out
     assert main(["inspect", "scenes:0-1", "--out", str(tmp_path / "sheet.png")]) == 0
     assert (tmp_path / "sheet.png").exists()
+
+    outside = {"name": "rect", "x": 900, "y": 1, "width": 5, "height": 5}
+    out_by_a_bit = {"name": "rect", "x": -9, "y": 1, "width": 50, "height": 50}
+    labels = picture.with_name("labels.json")
+    for shape, code, words in ((outside, 1, "outside"), (out_by_a_bit, 0, "by 9 pixels, which are cut off")):
+        regions = [{"shape_attributes": shape, "region_attributes": {"name": "Sky"}}]
+        labels.write_text(json.dumps({"a": {"filename": picture.name, "regions": regions}}))
+        assert main(["inspect", str(labels), "--out", str(tmp_path / "sheet.png")]) == code
+        printed = capsys.readouterr()
+        assert "street.png, region 1: " in printed.out
+        assert words in printed.out
+    assert main(["train", str(labels), *out_of[2:], "--steps", "1", "--patience", "1"]) == 1
+    assert "--patience needs" in capsys.readouterr().err
+    assert (
+        main(["train", "scenes:0-1", *out_of, "--layers", "heads", "--weights", "coco", "--steps", "1"]) == 1
+    )
+    assert "python -m mrcnn download coco" in capsys.readouterr().err
 
     assert main(["train", "scenes:0-1", *out_of, "--layers", "heads,all", "--steps", "1"]) == 1
     assert "2 stages of --layers and 1 numbers of --steps" in capsys.readouterr().err

@@ -151,6 +151,39 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
             segment_png(png(), str(weights), SegmentParams(engine=engine))  # type: ignore[arg-type]
 
 
+def test_a_worker_lets_go_of_what_it_has_no_memory_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models count as large as their files, at the least; the one not used for longest goes."""
+    loaded: list[str] = []
+
+    class Counted(TinyModel):
+        @staticmethod
+        def from_file(path: str) -> TinyModel:
+            loaded.append(Path(path).stem)
+            return TinyModel()
+
+    module, serving = ModuleType("mrcnn"), ModuleType("mrcnn.serving")
+    module.MaskRCNN = serving.Detector = Counted  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mrcnn", module)
+    monkeypatch.setitem(sys.modules, "mrcnn.serving", serving)
+
+    def run(names: str, megabytes: int) -> str:
+        loaded.clear()
+        for name in names:
+            file = tmp_path / f"{name}.onnx"
+            with file.open("wb") as opened:
+                opened.truncate(200 << 20)  # a hole: it takes no space
+            segment_png(png(), str(file), SegmentParams(memory=megabytes))
+        return "".join(loaded)
+
+    assert run("abab", 500) == "ab"
+    assert run("cabab", 500) == "cab"  # a left for c, b for a, c for b
+    assert run("ab", 100) == "", "what is there is used"
+    assert run("cc", 100) == "c", "one may always stay"
+    assert run("abca", 1000) == "ab"
+
+
 def test_the_engine_runs_weights_and_exported_files_choose_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

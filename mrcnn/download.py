@@ -1,0 +1,143 @@
+"""python -m mrcnn download coco: fetch the weights that Matterport published."""
+
+import argparse
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file lies and how many bytes it has."""
+
+    url: str
+    size: int
+
+
+# ResNet-101, 81 classes. Its publisher gives no checksum.
+COCO = Source("https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5", 257_557_808)
+DEFAULT = Path("data/mask_rcnn_coco.h5")
+
+
+class DownloadError(OSError):
+    """A file could not be fetched, or is not what it should be; the message says what to do."""
+
+
+def fetch(source: Source, path: Path, *, sha256: str | None = None, timeout: float = 30) -> str:
+    """Bring `source` to `path` and return its SHA-256; a broken download is gone on with.
+
+    What came so far lies in `path` + ".part". The first time, the checksum is recorded in `path` +
+    ".sha256"; from then on, and where `sha256` is given, another one raises DownloadError. `timeout` is in
+    seconds, for the silence of a server.
+    """
+    record = Path(f"{path}.sha256")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(f"{path}.part")
+        _complete(source, part, path, timeout)
+        part.replace(path)
+    if path.stat().st_size != source.size:
+        raise DownloadError(
+            f"{path} has {path.stat().st_size:,} bytes and should have {source.size:,}: "
+            "delete it and try again"
+        )
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    known = record.read_text().split()[0] if record.exists() else None
+    for wanted, whose in ((sha256, "--sha256"), (known, str(record))):
+        if wanted and wanted.lower() != found:
+            raise DownloadError(
+                f"{path} has the SHA-256 {found}, and {whose} says {wanted}: delete it and try again"
+            )
+    if known is None:
+        record.write_text(f"{found}  {path.name}\n")
+    return found
+
+
+def _complete(source: Source, part: Path, path: Path, timeout: float) -> None:
+    """Fetch what is missing of `part`, with a bar on the terminal."""
+    have = part.stat().st_size if part.exists() else 0
+    if have > source.size:
+        part.unlink()
+        have = 0
+    if have == source.size:
+        return
+    request = urllib.request.Request(source.url)  # noqa: S310 (ours, or the caller's own)
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    columns = (
+        TextColumn(path.name),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+            if answer.status != 206:  # it knows no ranges: from the start
+                have = 0
+            length = answer.headers.get("Content-Length")
+            if length is not None and have + int(length) != source.size:
+                raise DownloadError(
+                    f"{source.url} offers {have + int(length):,} bytes where {source.size:,} are right: "
+                    "nothing was kept; see whether a proxy answered in its place"
+                )
+            with part.open("ab" if have else "wb") as file, Progress(*columns) as progress:
+                task = progress.add_task("", total=source.size, completed=have)
+                while chunk := answer.read(_CHUNK):
+                    file.write(chunk)
+                    progress.advance(task, len(chunk))
+    except urllib.error.HTTPError as err:
+        raise DownloadError(
+            f"{source.url} answered {err.code} {err.reason}: {_by_hand(source, path)}"
+        ) from err
+    except (OSError, http.client.HTTPException) as err:
+        if isinstance(err, DownloadError):
+            raise
+        kept = f"{part.stat().st_size:,} bytes are kept, the same command goes on; " if part.exists() else ""
+        raise DownloadError(f"{source.url}: {err}; {kept}{_by_hand(source, path)}") from err
+    if (got := part.stat().st_size) < source.size:
+        raise DownloadError(
+            f"the connection ended after {got:,} of {source.size:,} bytes; the same command goes on"
+        )
+
+
+def _by_hand(source: Source, path: Path) -> str:
+    return (
+        f"without a connection, fetch {source.url} on another machine, put it at {path} and run the same "
+        "command, which then checks it"
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("what", choices=("coco",), help="Matterport's ResNet-101 for COCO's 80 classes")
+    parser.add_argument("--out", type=Path, default=DEFAULT, help="where to put it")
+    parser.add_argument("--sha256", help="checksum that it must have, if you know one")
+    parser.add_argument("--url", default=COCO.url, help="another place to fetch it from")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Fetch the file, check it, and say what it is."""
+    found = fetch(Source(args.url, COCO.size), args.out, sha256=args.sha256)
+    Console().print(f"{args.out}: {COCO.size:,} bytes, sha256 {found}", highlight=False, soft_wrap=True)
+    print("recorded beside it; its publisher gives none to compare with")
+    from mrcnn import Config, MaskRCNN  # TensorFlow comes with it
+
+    MaskRCNN(Config()).load_weights(args.out)
+    print("every layer is there: train --weights coco, or export and detect with --backbone resnet101")

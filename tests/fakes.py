@@ -51,6 +51,23 @@ class Turns:
             await turn()
 
 
+class Pause:
+    """A turn that waits until it is told to go on."""
+
+    def __init__(self) -> None:
+        self._reached, self._open = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> None:
+        self._reached.set()
+        await self._open.wait()
+
+    async def reached(self) -> None:
+        await self._reached.wait()
+
+    def go_on(self) -> None:
+        self._open.set()
+
+
 class PaintingGenerator:
     """Paint from a digest of the request: another prompt, seed or picture gives another result."""
 

@@ -95,7 +95,7 @@ class House:
 
     async def delivered(self, *step_ids: int) -> None:
         """Wait until these steps are wholly shown."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):  # a machine at work on other things
             for step_id in step_ids:
                 while not await self._is_delivered(step_id):  # noqa: ASYNC110 - a database tells nobody
                     await asyncio.sleep(0.01)

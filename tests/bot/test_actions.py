@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from bot import views
@@ -13,6 +11,7 @@ from playground import Actor, Message, SentInteraction
 from playground.validate import walk
 from tests.bot.conftest import House, MakeHouse
 from tests.bot.test_session import AGAIN, begin, shown_is_what_is_stored
+from tests.fakes import Pause
 
 
 def custom_id(message: Message, end: str) -> str:
@@ -237,23 +236,6 @@ async def test_undo_shows_the_parent_again_and_cancels_what_waits(house: House) 
     await bob.send(thread, "1: blue", reply_to=shown)
     await picture(house, 8)
     assert [s.parent_id for s in await house.store.steps(1)][5:] == [1, 1, 1]
-
-
-class Pause:
-    """A turn that waits until it is told to go on."""
-
-    def __init__(self) -> None:
-        self._reached, self._open = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self) -> None:
-        self._reached.set()
-        await self._open.wait()
-
-    async def reached(self) -> None:
-        await self._reached.wait()
-
-    def go_on(self) -> None:
-        self._open.set()
 
 
 async def test_branch_goes_on_from_an_earlier_picture(house: House) -> None:

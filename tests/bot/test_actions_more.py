@@ -13,8 +13,9 @@ from pipeline import provenance
 from pipeline.domain import StepState
 from playground import Channel, Message
 from tests.bot.conftest import House, MakeHouse, footer
-from tests.bot.test_actions import Pause, choose, custom_id, picture, press, restart, text, told
+from tests.bot.test_actions import choose, custom_id, picture, press, restart, text, told
 from tests.bot.test_session import AGAIN, begin
+from tests.fakes import Pause
 
 
 def shown_pixels(message: Message) -> np.ndarray:

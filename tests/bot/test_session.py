@@ -14,7 +14,7 @@ from pipeline import masks, provenance
 from pipeline.domain import PaintParams, StepKind, StepState
 from playground import Message, RefusedError
 from tests.bot.conftest import House, MakeHouse, footer
-from tests.fakes import INFO
+from tests.fakes import INFO, Pause
 
 AGAIN = "🔁"
 
@@ -27,9 +27,14 @@ async def begin(house: House, **options: object) -> None:
 
 async def test_imagine_opens_a_thread_and_shows_pictures_and_notes(house: House) -> None:
     discord, ada = house.discord, house.discord.member("ada")
+    painting = Pause()
+    house.generator.turns.add(painting)
     asked = await ada.slash(discord.general, "imagine", prompt="a red jacket", depth=2, seed=7)
+    # Acknowledged while no picture is painted yet: nothing of the answer waits for one.
     assert asked.acknowledged_after is not None
-    assert asked.acknowledged_after < 1
+    await painting.reached()
+    assert await house.states(1) == ["running", "queued", "queued"]
+    painting.go_on()
     await house.delivered(1, 2, 3)
 
     thread = await house.thread()

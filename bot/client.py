@@ -16,6 +16,8 @@ from discord.ext import commands
 from bot.catching_up import CatchUp
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
+from bot.cogs.info import info_command
+from bot.cogs.privacy import privacy_commands
 from bot.cogs.recursion import Reactions
 from bot.cogs.sessions import session_commands
 from bot.deleting import Remover
@@ -81,6 +83,8 @@ class Client(commands.Bot):
         await self.add_cog(self.replies)
         self.tree.add_command(imagine_command(self))
         self.tree.add_command(session_commands(self))
+        self.tree.add_command(info_command(self))
+        self.tree.add_command(privacy_commands(self))
         key, wanted = f"discord:commands:{self.application_id}", self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:
             try:

@@ -60,7 +60,7 @@ def thread_name(session: Session) -> str:
 def picture(session: Session, step: Step, encoding: images.Encoding | None, *, original: int) -> Sheet:
     """Show a step's picture. `original` is the size in bytes of the file that is kept; None = none fits."""
     lines: list[str] = []
-    if step.kind is StepKind.TWEAK:
+    if step.kind is StepKind.TWEAK and step.asked_by:  # who asked may have been forgotten
         lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
     elif step.asked_by and step.asked_by != session.owner:
         lines.append(f"{AGAIN} <@{step.asked_by}>")

@@ -265,6 +265,19 @@ async def test_export_has_everything(house: House) -> None:
     ]
 
 
+async def test_the_attached_picture_is_for_its_owner(house: House) -> None:
+    await begin(house, depth=0, image=("me.jpg", photograph()))
+    thread = await house.thread()
+    await house.delivered(1)
+    said = await use(house, thread, "export", "bob")
+    assert "is its owner's, and left out" in said.content
+    files = files_of(said.attachments[0].data)
+    assert "session-1/source.png" not in files
+    assert await house.store.source(1) not in files.values()
+    shown = [(await use(house, thread, "show", name)).attachments[0].data for name in ("ada", "bob")]
+    assert shown[0] != shown[1]
+
+
 async def test_an_export_over_the_limit_is_split_and_says_so(make_house: MakeHouse) -> None:
     house = make_house()
     house.generator = type(house.generator)(grain=60)

@@ -45,7 +45,7 @@ async def test_export_gives_it_all(house: House) -> None:
     await begin(house, depth=1, prompt="a hat")
     await house.delivered(1, 2, 3)
     await begin(house, "bob", depth=0, prompt="his own")
-    thread = await house.thread()
+    thread = (await house.discord.wait_for(lambda: house.discord.threads()[2:]))[0]
     his = await house.shown(thread, "step 4 · picture")
     await house.discord.member("ada").send(thread, "1: purple", reply_to=his)
     await house.shown(thread, "step 5 · picture")
@@ -105,7 +105,7 @@ async def test_delete_removes_ones_sessions_and_ones_name(house: House) -> None:
     assert "I keep nothing about you." in (await use(house, "show", "bob")).content
     # What is left can be worked with.
     await discord.member("ada").react(shown, "🔁")
-    await house.shown(thread, "step 6 · picture")
+    await house.discord.wait_for(lambda: sum("depth 2" in mark for mark in house.footers(thread)) == 2)
 
 
 async def test_delete_takes_others_steps_with_ones_own_pictures(house: House) -> None:

@@ -447,8 +447,8 @@ async def test_delete_in_mid_work_ends_the_work(house: House) -> None:
     gate.set()
     await begin(house, "bob", prompt="a hat", depth=0)
     other = await house.discord.wait_for(lambda: house.discord.threads())
-    await house.shown(other[0], "step 5 · picture")
-    assert [session.id for session in await house.store.sessions()] == [2]
+    await house.discord.wait_for(lambda: any(" picture " in mark for mark in house.footers(other[0])))
+    assert [session.prompt for session in await house.store.sessions()] == ["a hat"]
 
 
 async def test_delete_waits_for_a_discord_that_does_not_answer(house: House) -> None:

@@ -2,8 +2,8 @@
 
 uv run python -m benchmarks.load [--members 50] [--requests 4] [--depth 1] [--side 512] [--profile FILE]
 
-The bot runs in a process of its own on a loopback Discord that has Discord's rate limits; what paints, finds and
-writes is a stand-in that answers at once, so that all there is to measure is the bot itself.
+The bot runs in a process of its own on a loopback Discord that has Discord's rate limits; what paints, finds
+and writes is a stand-in that answers at once, so that all there is to measure is the bot itself.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ def main() -> None:
     seen = asyncio.run(measure(args.members, args.requests, args.depth, args.side, args.profile))
     lost = seen.wanted - sum(step.state is StepState.DONE for step in seen.steps)
     table = Table(
-        title=f"{args.members} members x {args.requests} requests, {seen.wanted} pictures of {args.side} pixels, "
+        title=f"{args.members} members x {args.requests} requests, {seen.wanted} pictures, {args.side} pixels, "
         f"{os.cpu_count()} cores (load average before: {load:.1f})"
     )
     table.add_column("what")

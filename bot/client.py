@@ -21,7 +21,9 @@ from bot.catching_up import CatchUp
 from bot.cogs.actions import Actions, tweak_menu
 from bot.cogs.context import Replies
 from bot.cogs.imagine import NEEDED, imagine_command
+from bot.cogs.info import info_command
 from bot.cogs.owner import status_command
+from bot.cogs.privacy import privacy_commands
 from bot.cogs.queue import cancel_command, queue_command
 from bot.cogs.recursion import Reactions
 from bot.cogs.sessions import session_commands
@@ -117,6 +119,8 @@ class Client(commands.Bot):
         self.tree.add_command(cancel_command(self))
         self.tree.add_command(settings_group(self))
         self.add_dynamic_items(CancelButton)
+        self.tree.add_command(info_command(self))
+        self.tree.add_command(privacy_commands(self))
         await self.tree.set_translator(CommandTranslator())
         key, wanted = f"discord:commands:{self.application_id}", await self._fingerprint()
         if await self.pipeline.store.recall(key) != wanted:

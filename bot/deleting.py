@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable
@@ -9,8 +10,10 @@ from dataclasses import dataclass, field
 
 import discord
 
+from bot import images, render
 from bot.outbox import Outbox, is_passing
-from pipeline.domain import Post, Session, StepState
+from pipeline import provenance
+from pipeline.domain import Post, Session, Step, StepState
 from pipeline.errors import InvalidRequest
 from pipeline.store import Store
 
@@ -29,6 +32,7 @@ class Removal:
     pictures: int = 0
     messages: int = 0
     threads: int = 0
+    forgotten: int = 0  # steps in others' sessions that have lost who asked for them
     left: Counter[str] = field(default_factory=Counter)  # why messages or threads are still there
 
     def add(self, other: Removal) -> None:
@@ -36,6 +40,7 @@ class Removal:
         self.pictures += other.pictures
         self.messages += other.messages
         self.threads += other.threads
+        self.forgotten += other.forgotten
         self.left += other.left
 
 
@@ -70,6 +75,39 @@ class Remover:
         removal.sessions, removal.pictures = 1, counts.get(session.id, 0)
         log.info("session %s was deleted", session.id)
         return removal
+
+    async def forget_asker(self, step: Step, removal: Removal) -> None:
+        """Take out of a step in another's session who asked for it and in which words, and where it is shown.
+
+        The picture stays, with its objects' tags. What was not painted yet will not be.
+        """
+        if step.state in (StepState.QUEUED, StepState.RUNNING):
+            await self._store.cancel(step.id)
+        png = await self._store.picture(step.id)
+        cleaned = None if png is None else await asyncio.to_thread(provenance.without_reply, png)
+        await self._store.forget_asker(step.id, png=cleaned)
+        removal.forgotten += 1
+        if cleaned is None:
+            return
+        session = await self._store.session(step.session_id)
+        bare = await self._store.step(step.id)
+        limit = self._outbox.filesize_limit(session)
+        encoding = await asyncio.to_thread(
+            lambda: next((e for e in images.encodings(cleaned) if len(e.data) <= limit), None)
+        )
+        sheet = render.picture(session, bare, encoding, original=len(cleaned))
+        for post in await self._store.posts(step.id):
+            if post.part != "picture" or not post.message:
+                continue
+            partial = self._outbox.channel(post.place).get_partial_message(int(post.message))
+            why = "a message of mine that names you could not be changed"
+            try:
+                await self._try(
+                    partial.edit(embeds=list(sheet.embeds), attachments=sheet.attachments()), why, removal
+                )
+            except discord.HTTPException as error:
+                log.info("not changed: %s", error)
+                removal.left[why] += 1
 
     async def _take_back(self, session: Session) -> Removal:
         removal = Removal()
@@ -171,14 +209,22 @@ class Remover:
 
 def told(removal: Removal) -> str:
     """Say what is gone and what is not."""
-    sessions = "The session" if removal.sessions == 1 else f"{removal.sessions} sessions"
-    lines = [
-        f"{sessions} with {count(removal.pictures, 'picture')} "
-        f"{'is' if removal.sessions == 1 else 'are'} deleted; {count(removal.messages, 'message')} "
-        f"of mine and {count(removal.threads, 'thread')} went too."
-    ]
+    lines: list[str] = []
+    if removal.sessions:
+        which = "The session" if removal.sessions == 1 else f"{removal.sessions} sessions"
+        verb = "is" if removal.sessions == 1 else "are"
+        lines.append(
+            f"{which} with {count(removal.pictures, 'picture')} {verb} deleted; "
+            f"{count(removal.messages, 'message')} of mine and {count(removal.threads, 'thread')} went too."
+        )
+    if removal.forgotten:
+        lines.append(
+            f"{count(removal.forgotten, 'step')} in others' sessions no longer has your id and words."
+            if removal.forgotten == 1
+            else f"{removal.forgotten} steps in others' sessions no longer have your id and words."
+        )
     lines += [f"Left ({times}): {why}." for why, times in removal.left.items()]
-    return "\n".join(lines)
+    return "\n".join(lines) or "There was nothing to delete."
 
 
 def count(number: int, noun: str) -> str:

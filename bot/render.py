@@ -97,9 +97,9 @@ def picture(
     `heading` says why a picture is shown once more, as the part of that name.
     """
     lines = [heading] if heading else []
-    if step.kind is StepKind.TWEAK:
+    if step.kind is StepKind.TWEAK and step.asked_by:  # who asked may have been forgotten
         lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
-    if lineage.again:
+    if lineage.again and step.asked_by:
         lines.append(f"{DICE} <@{step.asked_by}>: the same again with another seed")
     elif step.kind is StepKind.TWEAK:
         pass

@@ -92,11 +92,16 @@ def pack(entries: Sequence[Entry], *, limit: int) -> Export:
     return Export(parts, without_previews, tuple(converted), tuple(left_out))
 
 
-async def session_entries(store: Store, session: Session, *, folder: str = "") -> list[Entry]:
-    """Read a session's files: its JSON first, then the pictures it began with and made, masks, previews."""
+async def session_entries(
+    store: Store, session: Session, *, folder: str = "", with_source: bool = True
+) -> list[Entry]:
+    """Read a session's files: its JSON first, then the pictures it began with and made, masks, previews.
+
+    Without its source what is there can be looked at, though the first picture cannot be painted again.
+    """
     at = f"{folder}/" if folder else ""
     steps = await store.steps(session.id)
-    source = await store.source(session.id)
+    source = await store.source(session.id) if with_source else None
     files: dict[str, Entry] = {}
     if source is not None:
         files["source"] = Entry(f"{at}source.png", source)
@@ -120,7 +125,12 @@ async def session_entries(store: Store, session: Session, *, folder: str = "") -
         if png is not None and before is not None and objects:
             data = await asyncio.to_thread(_overlay, before, objects)
             previews.append(Entry(f"{at}previews/{name}-objects.webp", data, preview=True))
-    previews += await _trees(store, session, steps, pictures, at)
+    nodes = await tree_nodes(store, session, steps, pictures=pictures, with_source=with_source)
+    pages = await asyncio.to_thread(lambda: list(tree.draw(nodes)))
+    previews += [
+        Entry(f"{at}previews/tree-{number}.webp", page, preview=True)
+        for number, page in enumerate(pages, start=1)
+    ]
     record = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -132,18 +142,23 @@ async def session_entries(store: Store, session: Session, *, folder: str = "") -
     return [Entry(f"{at}session.json", text.encode()), *files.values(), *previews]
 
 
-async def export_session(store: Store, session: Session, *, limit: int) -> Export:
+async def export_session(store: Store, session: Session, *, limit: int, with_source: bool = True) -> Export:
     """Pack a session into zip files of at most `limit` bytes."""
-    entries = await session_entries(store, session, folder=f"session-{session.id}")
+    entries = await session_entries(store, session, folder=f"session-{session.id}", with_source=with_source)
     return await asyncio.to_thread(pack, entries, limit=limit)
 
 
 async def tree_nodes(
-    store: Store, session: Session, steps: Sequence[Step], pictures: dict[int, bytes] | None = None
+    store: Store,
+    session: Session,
+    steps: Sequence[Step],
+    *,
+    pictures: dict[int, bytes] | None = None,
+    with_source: bool = True,
 ) -> list[tree.Node]:
     """Read what is drawn of a session's tree; `pictures` saves reading those again that are at hand."""
     changes = await store.changes(session.id)
-    source = await store.source(session.id)
+    source = await store.source(session.id) if with_source else None
     inset = await asyncio.to_thread(tree.shrunk, source) if source else None
     nodes: list[tree.Node] = []
     for step in steps:
@@ -154,14 +169,6 @@ async def tree_nodes(
         first = inset if step.parent_id is None else None
         nodes.append(tree.Node(step, small, changes.get(step.id, ()), first))
     return nodes
-
-
-async def _trees(
-    store: Store, session: Session, steps: Sequence[Step], pictures: dict[int, bytes], at: str
-) -> list[Entry]:
-    nodes = await tree_nodes(store, session, steps, pictures)
-    pages = await asyncio.to_thread(lambda: list(tree.draw(nodes)))
-    return [Entry(f"{at}previews/tree-{n}.webp", page, preview=True) for n, page in enumerate(pages, start=1)]
 
 
 def _session(session: Session) -> dict[str, Any]:

@@ -339,7 +339,7 @@ class Actions(commands.Cog):
 
     async def _may_go_on(self, interaction: Interaction, step: Step) -> Session:
         session = await self._store.session(step.session_id)
-        if not self._client.may_go_on(session, interaction.user.id):
+        if not await self._client.may_go_on(session, interaction.user.id):
             raise InvalidRequest(sentences.NOT_YOURS)
         return session
 

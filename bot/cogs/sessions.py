@@ -60,7 +60,9 @@ def session_commands(client: "Client") -> app_commands.Group:
         access.check_age(client, interaction, found)
         await interaction.response.defer(ephemeral=not public, thinking=True)
         steps = await client.pipeline.store.steps(found.id)
-        pages = await _drawn(client, found, steps, interaction.filesize_limit)
+        # Nobody but its owner has seen the picture that a session began with.
+        mine = access.is_own(interaction, found) and not public
+        pages = await _drawn(client, found, steps, interaction.filesize_limit, with_source=mine)
         embed, view = await _show_page(client, found, steps, None)
         files = [
             discord.File(io.BytesIO(page), f"session-{found.id}-tree-{number}.webp")
@@ -85,8 +87,13 @@ def session_commands(client: "Client") -> app_commands.Group:
         access.check_age(client, interaction, found)
         await interaction.response.defer(ephemeral=True, thinking=True)
         limit = interaction.filesize_limit
-        packed = await export_session(client.pipeline.store, found, limit=limit)
-        await send_export(interaction, packed, f"session-{found.id}", f"Session {found.id}", limit)
+        mine = access.is_own(interaction, found)
+        packed = await export_session(client.pipeline.store, found, limit=limit, with_source=mine)
+        text = f"Session {found.id}: pictures, masks and `session.json`, which has all that painting it "
+        text += "again needs."
+        if found.source is not None and not mine:
+            text += " The picture that it began with is its owner's, and left out."
+        await send_export(interaction, packed, f"session-{found.id}", text, limit)
 
     @group.command(name="delete", description="Delete a session: its pictures, its words, my messages")
     @app_commands.describe(session="Which one; without it, the one of this thread")
@@ -113,11 +120,11 @@ def session_commands(client: "Client") -> app_commands.Group:
 
 
 async def send_export(
-    interaction: discord.Interaction, packed: Export, name: str, what: str, limit: int
+    interaction: discord.Interaction, packed: Export, name: str, text: str, limit: int
 ) -> None:
     """Send zip files, one a message, and say what had to give way for the limit."""
     number = len(packed.parts)
-    lines = [f"{what}: pictures, masks and `session.json`, which has all that painting it again needs."]
+    lines = [text]
     if number > 1:
         lines.append(f"It is in {number} files, for one may have {texts.size_of(limit)} here.")
     if packed.without_previews:
@@ -143,9 +150,11 @@ def _names(paths: Sequence[str]) -> str:
 # -- the tree -------------------------------------------------------------------------------------
 
 
-async def _drawn(client: "Client", session: Session, steps: Sequence[Step], limit: int) -> list[bytes]:
+async def _drawn(
+    client: "Client", session: Session, steps: Sequence[Step], limit: int, *, with_source: bool
+) -> list[bytes]:
     """Draw a session, in as many pictures as a message may have."""
-    nodes = await tree_nodes(client.pipeline.store, session, steps)
+    nodes = await tree_nodes(client.pipeline.store, session, steps, with_source=with_source)
     now = current(steps)
 
     def some() -> list[bytes]:

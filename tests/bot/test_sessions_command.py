@@ -265,6 +265,19 @@ async def test_export_has_everything(house: House) -> None:
     ]
 
 
+async def test_the_attached_picture_is_for_its_owner(house: House) -> None:
+    await begin(house, depth=0, image=("me.jpg", photograph()))
+    thread = await house.thread()
+    await house.delivered(1)
+    said = await use(house, thread, "export", "bob")
+    assert "is its owner's, and left out" in said.content
+    files = files_of(said.attachments[0].data)
+    assert "session-1/source.png" not in files
+    assert await house.store.source(1) not in files.values()
+    shown = [(await use(house, thread, "show", name)).attachments[0].data for name in ("ada", "bob")]
+    assert shown[0] != shown[1]
+
+
 async def test_an_export_over_the_limit_is_split_and_says_so(make_house: MakeHouse) -> None:
     house = make_house()
     house.generator = type(house.generator)(grain=60)
@@ -434,8 +447,8 @@ async def test_delete_in_mid_work_ends_the_work(house: House) -> None:
     gate.set()
     await begin(house, "bob", prompt="a hat", depth=0)
     other = await house.discord.wait_for(lambda: house.discord.threads())
-    await house.shown(other[0], "step 5 · picture")
-    assert [session.id for session in await house.store.sessions()] == [2]
+    await house.discord.wait_for(lambda: any(" picture " in mark for mark in house.footers(other[0])))
+    assert [session.prompt for session in await house.store.sessions()] == ["a hat"]
 
 
 async def test_delete_waits_for_a_discord_that_does_not_answer(house: House) -> None:

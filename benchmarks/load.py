@@ -249,9 +249,7 @@ async def _ask(discord: Playground, number: int, requests: int, depth: int) -> l
     return taken
 
 
-async def _finished(
-    store: Store, wanted: int, process: multiprocessing.process.BaseProcess
-) -> list[Step]:
+async def _finished(store: Store, wanted: int, process: multiprocessing.process.BaseProcess) -> list[Step]:
     """Wait until so many steps are wholly shown; return them."""
     while True:
         if not process.is_alive():
@@ -290,7 +288,9 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--members", type=int, default=50)
     parser.add_argument("--requests", type=int, default=4)
     parser.add_argument("--depth", type=int, default=1, help="recursions of each request")
@@ -313,7 +313,10 @@ def main() -> None:
         ("not acknowledged in time", str(seen.failed)),
         ("event-loop lag, 99th percentile", f"{1000 * percentile(seen.lags.late, 0.99):.1f} ms"),
         ("event-loop lag, longest", f"{1000 * max(seen.lags.late):.1f} ms"),
-        ("loop's own processor time a tick, 99th percentile", f"{1000 * percentile(seen.lags.busy, 0.99):.1f} ms"),
+        (
+            "loop's own processor time a tick, 99th percentile",
+            f"{1000 * percentile(seen.lags.busy, 0.99):.1f} ms",
+        ),
         ("most steps of one other member ahead", str(seen.ahead)),
         ("pictures lost", str(lost)),
         ("pictures not shown, or twice", str(seen.wanted - seen.shown)),

@@ -74,10 +74,10 @@ async def test_sync_registers_the_commands_and_stops(make_house: MakeHouse) -> N
     house = make_house()
     pipeline = house.make_pipeline()
     try:
-        assert await sync(pipeline, house.make_settings(), house.discord.token) == ["imagine"]
+        assert await sync(pipeline, house.make_settings(), house.discord.token) == ["imagine", "queue", "cancel", "settings"]
     finally:
         await pipeline.store.aclose()
-    (command,) = house.discord.world.application.commands[None].values()
+    command, *_ = house.discord.world.application.commands[None].values()
     assert [option["name"] for option in command["options"]] == [
         "prompt",
         "depth",
@@ -85,6 +85,10 @@ async def test_sync_registers_the_commands_and_stops(make_house: MakeHouse) -> N
         "negative",
         "width",
         "height",
+        "style",
+        "model",
+        "sampler",
+        "spoiler",
     ]
     assert command["contexts"] == [0, 1]
     depth = command["options"][1]

@@ -60,7 +60,9 @@ async def test_who_waits_is_told_their_place_and_when(house: House) -> None:
     # Nothing was painted here so far: nobody pretends to know how long that takes.
     assert "not known" in text
     assert buttons(told) == ["cancel:3"]
-    assert not [m for m in house.footers(told.channel_id) if m.startswith("step 4")]  # it waits for its parent
+    assert not [
+        m for m in house.footers(told.channel_id) if m.startswith("step 4")
+    ]  # it waits for its parent
     first.go_on.set()
     await house.delivered(1, 2, 3, 4)
     assert told.deleted

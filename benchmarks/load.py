@@ -1,9 +1,9 @@
-"""Fifty members who ask for four pictures each, all at once: acknowledgements, event-loop lag, fairness, losses.
+"""Fifty members who ask for four pictures each, all at once: acknowledgements, lag, fairness, losses.
 
 uv run python -m benchmarks.load [--members 50] [--requests 4] [--depth 1] [--side 512] [--profile FILE]
 
-The bot runs in a process of its own on a loopback Discord that has Discord's rate limits; what paints, finds and
-writes is a stand-in that answers at once, so that all there is to measure is the bot itself.
+The bot runs in a process of its own on a loopback Discord that has Discord's rate limits; what paints, finds
+and writes is a stand-in that answers at once, so that all there is to measure is the bot itself.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bot.app import serve
+from pipeline.context import TemplateContextWriter
 from pipeline.domain import (
     Box,
     Choices,
@@ -43,7 +44,6 @@ from pipeline.domain import (
     StepState,
 )
 from pipeline.engine import EngineOptions, Pipeline
-from pipeline.context import TemplateContextWriter
 from pipeline.settings import Settings
 from pipeline.store import Store, migrate
 from playground import Playground, connect_here
@@ -301,8 +301,8 @@ def main() -> None:
     seen = asyncio.run(measure(args.members, args.requests, args.depth, args.side, args.profile))
     lost = seen.wanted - sum(step.state is StepState.DONE for step in seen.steps)
     table = Table(
-        title=f"{args.members} members x {args.requests} requests, {seen.wanted} pictures of {args.side} pixels, "
-        f"{os.cpu_count()} cores (load average before: {load:.1f})"
+        title=f"{args.members} members x {args.requests} requests, {seen.wanted} pictures of "
+        f"{args.side} pixels, {os.cpu_count()} cores (load average before: {load:.1f})"
     )
     table.add_column("what")
     table.add_column("measured", justify="right")

@@ -79,10 +79,12 @@ async def _run(settings: Settings, token: str, command: str) -> None:
 
 async def serve(pipeline: Pipeline, settings: Settings, token: str, *, pace: Pace | None = None) -> None:
     """Connect and work until the process is asked to stop. Raises ConfigurationError."""
-    async with Client(pipeline=pipeline, settings=settings, pace=pace) as client:
-        async with pipeline.store.alone("discord"):
-            await _login(client, token)
-            await client.work()
+    async with (
+        pipeline.store.alone("discord"),
+        Client(pipeline=pipeline, settings=settings, pace=pace) as client,
+    ):
+        await _login(client, token)
+        await client.work()
 
 
 async def sync(pipeline: Pipeline, settings: Settings, token: str) -> list[str]:

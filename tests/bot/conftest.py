@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from bot.app import serve
 from bot.client import Pace
+from pipeline.domain import Limits
 from pipeline.engine import EngineOptions, Pipeline
 from pipeline.errors import NotFound
 from pipeline.settings import Settings
 from pipeline.store import Store, migrate
-from pipeline.domain import Limits
 from playground import Channel, Message, Playground, connect_here
 from playground import Limits as RateLimits
 from tests.fakes import FixedSegmenter, PaintingGenerator, PlainWriter

@@ -74,7 +74,8 @@ async def test_sync_registers_the_commands_and_stops(make_house: MakeHouse) -> N
     house = make_house()
     pipeline = house.make_pipeline()
     try:
-        assert await sync(pipeline, house.make_settings(), house.discord.token) == ["imagine", "queue", "cancel", "settings"]
+        names = await sync(pipeline, house.make_settings(), house.discord.token)
+        assert names == ["imagine", "queue", "cancel", "settings"]
     finally:
         await pipeline.store.aclose()
     command, *_ = house.discord.world.application.commands[None].values()

@@ -14,6 +14,7 @@ import contextlib
 import cProfile
 import io
 import multiprocessing
+import multiprocessing.process
 import os
 import tempfile
 import time

@@ -24,7 +24,7 @@ from bot.cogs.settings import settings_group
 from bot.offers import Offers
 from bot.opening import Opener
 from bot.outbox import Outbox
-from bot.pacing import Pacing
+from bot.pacing import Courtesy, Pacing
 from bot.rules import Rules
 from bot.worker import Worker
 from pipeline.domain import Session
@@ -69,11 +69,15 @@ class Client(commands.Bot):
         store = pipeline.store
         self.pipeline = pipeline
         self.settings = settings
+        self.courtesy = Courtesy()
         self.outbox = Outbox(client=self, store=store, retry_wait=pace.retry)
-        self.opener = Opener(client=self, store=store, outbox=self.outbox, retry_wait=pace.retry)
+        self.opener = Opener(
+            client=self, store=store, outbox=self.outbox, courtesy=self.courtesy, retry_wait=pace.retry
+        )
         self.worker = Worker(
             pipeline=pipeline,
             outbox=self.outbox,
+            courtesy=self.courtesy,
             concurrency=settings.concurrency,
             progress_interval=pace.progress,
         )

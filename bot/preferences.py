@@ -115,7 +115,7 @@ async def wanted(store: Store, places: Mapping[Level, str]) -> Wanted:
     """
     values: dict[str, str] = {}
     levels: dict[str, Level] = {}
-    found = await store.preferences_of(places)
+    found = await store.preferences_of({str(level): place for level, place in places.items()})
     for level in LEVELS:
         for name, value in found.get(level, {}).items():
             if name not in values or (name == "spoiler" and value == "on"):

@@ -7,6 +7,7 @@ import logging
 from contextlib import aclosing
 
 from bot.outbox import Outbox
+from bot.pacing import Courtesy
 from bot.progress import ProgressMessage
 from pipeline.domain import Step, StepDone, StepFailed
 from pipeline.engine import Pipeline
@@ -19,10 +20,17 @@ class Worker:
     """Run queued steps, `concurrency` at a time."""
 
     def __init__(
-        self, *, pipeline: Pipeline, outbox: Outbox, concurrency: int, progress_interval: float = 2.0
+        self,
+        *,
+        pipeline: Pipeline,
+        outbox: Outbox,
+        courtesy: Courtesy,
+        concurrency: int,
+        progress_interval: float = 2.0,
     ) -> None:
         self._pipeline = pipeline
         self._outbox = outbox
+        self._courtesy = courtesy
         self._concurrency = concurrency
         self._progress_interval = progress_interval
         self._queued = asyncio.Condition()
@@ -79,6 +87,7 @@ class Worker:
             await self.wake()  # the steps below this one can run now
 
     async def _next(self) -> Step:
+        await self._courtesy.wait()
         async with self._queued:
             # Looked at with the lock held: what is queued after the look cannot notify before the wait.
             while (step := await self._pipeline.store.claim("discord")) is None:

@@ -534,7 +534,7 @@ class Store:
             steps = tuple(
                 Waiting(
                     *(number, session, parent, StepKind(kind), member, guild, first),
-                    running_since=_seconds(started) if state == StepState.RUNNING else None,
+                    running_since=_seconds(started) if started and state == StepState.RUNNING else None,
                 )
                 for number, session, parent, kind, member, guild, first, state, started in await db.execute(
                     open_steps
@@ -546,7 +546,7 @@ class Store:
                 .where(StepRow.asked_by.in_(members), StepRow.started_at.is_not(None))
                 .group_by(StepRow.asked_by)
             )
-            times = {member: _seconds(at) for member, at in served}
+            times = {member: _seconds(at) for member, at in served if at}
             return Line(steps, times, await self._durations(db, {step.kind for step in steps}))
 
     async def unfinished(
@@ -584,7 +584,7 @@ class Store:
                 .order_by(StepRow.id.desc())
                 .limit(20)
             )
-            spans = [max(0.0, _seconds(end) - _seconds(start)) for start, end in latest]
+            spans = [max(0.0, _seconds(end) - _seconds(start)) for start, end in latest if start and end]
             if spans:
                 found[kind] = median(spans)
         return found

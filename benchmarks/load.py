@@ -1,4 +1,4 @@
-"""Fifty members who ask for four pictures each, all at once: answers, event-loop lag, fairness, losses.
+"""Fifty members who ask for four pictures each, all at once: acknowledgements, lag, fairness, losses.
 
 uv run python -m benchmarks.load [--members 50] [--requests 4] [--depth 1] [--side 512] [--profile FILE]
 
@@ -14,6 +14,7 @@ import contextlib
 import cProfile
 import io
 import multiprocessing
+import multiprocessing.process
 import os
 import tempfile
 import time
@@ -301,8 +302,8 @@ def main() -> None:
     seen = asyncio.run(measure(args.members, args.requests, args.depth, args.side, args.profile))
     lost = seen.wanted - sum(step.state is StepState.DONE for step in seen.steps)
     table = Table(
-        title=f"{args.members} members x {args.requests} requests, {seen.wanted} pictures, {args.side} pixels, "
-        f"{os.cpu_count()} cores (load average before: {load:.1f})"
+        title=f"{args.members} members x {args.requests} requests, {seen.wanted} pictures of "
+        f"{args.side} pixels, {os.cpu_count()} cores (load average before: {load:.1f})"
     )
     table.add_column("what")
     table.add_column("measured", justify="right")

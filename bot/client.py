@@ -33,7 +33,7 @@ from bot.metrics import Metrics
 from bot.offers import Offers
 from bot.opening import Opener
 from bot.outbox import Outbox
-from bot.pacing import Pacing
+from bot.pacing import Courtesy, Pacing
 from bot.rules import Rules
 from bot.translations import CommandTranslator, answer_in, tr, translated
 from bot.worker import Worker
@@ -87,11 +87,15 @@ class Client(commands.Bot):
         store = pipeline.store
         self.pipeline = pipeline
         self.settings = settings
+        self.courtesy = Courtesy()
         self.outbox = Outbox(client=self, store=store, retry_wait=pace.retry)
-        self.opener = Opener(client=self, store=store, outbox=self.outbox, retry_wait=pace.retry)
+        self.opener = Opener(
+            client=self, store=store, outbox=self.outbox, courtesy=self.courtesy, retry_wait=pace.retry
+        )
         self.worker = Worker(
             pipeline=pipeline,
             outbox=self.outbox,
+            courtesy=self.courtesy,
             concurrency=settings.concurrency,
             progress_interval=pace.progress,
             watch=metrics.see if metrics else None,

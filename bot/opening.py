@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from bot import render, texts
 from bot.outbox import Outbox, is_passing, make_nonce
+from bot.pacing import Courtesy
 from pipeline.domain import Session
 from pipeline.store import Store
 
@@ -26,15 +27,23 @@ class Opener:
     """Open sessions. Opening one again, whatever interrupted it, ends with the same message and thread."""
 
     def __init__(
-        self, *, client: discord.Client, store: Store, outbox: Outbox, retry_wait: float = 2.0
+        self,
+        *,
+        client: discord.Client,
+        store: Store,
+        outbox: Outbox,
+        courtesy: Courtesy,
+        retry_wait: float = 2.0,
     ) -> None:
         self._client = client
         self._store = store
         self._outbox = outbox
+        self._courtesy = courtesy
         self._retry_wait = retry_wait  # seconds before the first retry
 
     async def open(self, session: Session) -> str:
         """Find or make a session's place, remember it and show there what has ended so far; return it."""
+        await self._courtesy.wait()
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception(is_passing),

@@ -1,13 +1,16 @@
-"""Keep below Discord's global rate limit: it allows fifty requests a second, and bans who goes on beyond."""
+"""Who goes first: requests keep below Discord's global limit, and acknowledgements go before other work."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import aiohttp
 
-PER_SECOND = 40.0  # below Discord's 50: what is sent evenly arrives in clumps
+# Below Discord's 50, beyond which it refuses and in the end bans: what is sent evenly arrives in clumps.
+PER_SECOND = 40.0
 BURST = 5
 # Interactions are not counted, webhooks carry no token of the bot's, and the gateway is no request.
 _UNCOUNTED = ("/interactions/", "/webhooks/", "/gateway")
@@ -43,3 +46,32 @@ class Pacing:
         self._next = due + self._spacing
         if due > now:
             await asyncio.sleep(due - now)
+
+
+class Courtesy:
+    """Let what can wait wait for what cannot: Discord gives an acknowledgement three seconds."""
+
+    def __init__(self, *, patience: float = 2.0) -> None:
+        self._patience = (
+            patience  # seconds; in a flood that does not end, the other work goes on all the same
+        )
+        self._urgent = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """Note that something is to be acknowledged, until the context ends."""
+        self._urgent += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._quiet.set()
+
+    async def wait(self) -> None:
+        """Return when nothing urgent is under way, or patience is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), self._patience)

@@ -115,10 +115,9 @@ async def wanted(store: Store, places: Mapping[Level, str]) -> Wanted:
     """
     values: dict[str, str] = {}
     levels: dict[str, Level] = {}
+    found = await store.preferences_of({str(level): place for level, place in places.items()})
     for level in LEVELS:
-        if not places.get(level):
-            continue
-        for name, value in (await read_level(store, level, places[level])).items():
+        for name, value in found.get(level, {}).items():
             if name not in values or (name == "spoiler" and value == "on"):
                 values[name], levels[name] = value, level
     return Wanted(values, levels)

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class ProgressMessage:
     """Show the latest of many events in one message, edited at most every `interval` seconds.
 
-    Used as an async context; leaving it waits for an edit under way. The outbox deletes the message when the
-    step's outcome is shown, so that there is always one of the two.
+    Used as an async context; leaving it waits for an edit under way, though not for long. The outbox deletes
+    the message when the step's outcome is shown, so that there is always one of the two.
     """
 
     def __init__(self, *, step: Step, outbox: Outbox, store: Store, interval: float) -> None:
@@ -63,7 +63,12 @@ class ProgressMessage:
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             # The process ends and must not wait for Discord. A message that nobody knows then is found later.
             self._task.cancel()
-        await asyncio.wait([self._task])
+        # An edit that Discord keeps refusing is tried for half a minute; the next picture cannot wait so
+        # long for it.
+        await asyncio.wait([self._task], timeout=max(2.0, self._interval))
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:

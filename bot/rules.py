@@ -22,6 +22,7 @@ class Rules:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._first: dict[tuple[str, int], bool] = {}  # what was noted last, to ask the database once
 
     async def wanted(self, interaction: discord.Interaction) -> Wanted:
         """Put together what counts for a command."""
@@ -61,7 +62,10 @@ class Rules:
 
     async def _note_priority(self, guild: str, user_id: int, server: Wanted, roles: Collection[int]) -> None:
         first = {int(role) for role in server.text("priority").split(",") if role}
-        await self._client.pipeline.store.set_priority(guild, str(user_id), not first.isdisjoint(roles))
+        now_first = not first.isdisjoint(roles)
+        if self._first.get((guild, user_id)) is not now_first:
+            await self._client.pipeline.store.set_priority(guild, str(user_id), now_first)
+            self._first[guild, user_id] = now_first
 
     async def _roles(self, guild_id: str, user_id: int) -> Collection[int]:
         # Asked each time: reactions in an absence, buttons and replies tell of roles each in its own way.

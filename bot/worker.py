@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from bot import logs
 from bot.outbox import Outbox
+from bot.pacing import Courtesy
 from bot.progress import ProgressMessage
 from pipeline.domain import Event, Step, StepDone, StepFailed
 from pipeline.engine import Pipeline
@@ -27,12 +28,14 @@ class Worker:
         *,
         pipeline: Pipeline,
         outbox: Outbox,
+        courtesy: Courtesy,
         concurrency: int,
         progress_interval: float = 2.0,
         watch: Watch | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._outbox = outbox
+        self._courtesy = courtesy
         self._concurrency = concurrency
         self._progress_interval = progress_interval
         self._watch = watch
@@ -92,6 +95,7 @@ class Worker:
             await self.wake()  # the steps below this one can run now
 
     async def _next(self) -> Step:
+        await self._courtesy.wait()
         async with self._queued:
             # Looked at with the lock held: what is queued after the look cannot notify before the wait.
             while (step := await self._pipeline.store.claim("discord")) is None:

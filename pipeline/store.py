@@ -9,7 +9,7 @@ import inspect
 import io
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import Column, Integer, MetaData, Table, delete, event, func, select, update
+from sqlalchemy import Column, Integer, MetaData, Table, delete, event, func, or_, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -124,13 +124,16 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        # SQLite has one writer, and who finds it busy looks again now and then, with no turns: some would
+        # wait for seconds. Here they stand in line, and hold no connection while they do.
+        self._writer = asyncio.Lock() if self._engine.dialect.name == "sqlite" else nullcontext()
 
     async def aclose(self) -> None:
         await self._engine.dispose()
 
     @asynccontextmanager
     async def _transaction(self):
-        async with self._sessions.begin() as db:
+        async with self._writer, self._sessions.begin() as db:
             if self._engine.dialect.name == "sqlite":
                 # Take the write lock at once: a transaction that reads first and writes later
                 # cannot wait for another writer, it fails.
@@ -629,7 +632,7 @@ class Store:
             steps = tuple(
                 Waiting(
                     *(number, session, parent, StepKind(kind), member, guild, first),
-                    running_since=_seconds(started) if state == StepState.RUNNING else None,
+                    running_since=_seconds(started) if started and state == StepState.RUNNING else None,
                 )
                 for number, session, parent, kind, member, guild, first, state, started in await db.execute(
                     open_steps
@@ -641,7 +644,7 @@ class Store:
                 .where(StepRow.asked_by.in_(members), StepRow.started_at.is_not(None))
                 .group_by(StepRow.asked_by)
             )
-            times = {member: _seconds(at) for member, at in served}
+            times = {member: _seconds(at) for member, at in served if at}
             return Line(steps, times, await self._durations(db, {step.kind for step in steps}))
 
     async def unfinished(
@@ -679,7 +682,7 @@ class Store:
                 .order_by(StepRow.id.desc())
                 .limit(20)
             )
-            spans = [max(0.0, _seconds(end) - _seconds(start)) for start, end in latest]
+            spans = [max(0.0, _seconds(end) - _seconds(start)) for start, end in latest if start and end]
             if spans:
                 found[kind] = median(spans)
         return found
@@ -726,24 +729,31 @@ class Store:
                 )
             )
         }
-        for name, everywhere in asdict(self._limits).items():
-            limit = min(filter(None, (everywhere, narrower.get(name, 0))), default=0)
-            if not limit:
-                continue
-            query = (
-                select(func.count())
-                .select_from(StepRow)
-                .join(SessionRow, SessionRow.id == StepRow.session_id)
-                .where(SessionRow.client == session.client, SessionRow.guild == session.guild)
-            )
-            if name.startswith("member"):
-                query = query.where(StepRow.asked_by == member)
-            if name.endswith("waiting"):
-                query = query.where(StepRow.state.in_((StepState.QUEUED, StepState.RUNNING)))
-            else:
-                since = datetime.now(UTC) - timedelta(days=1)
-                query = query.where(StepRow.state != StepState.CANCELLED, StepRow.created_at >= since)
-            if int(await db.scalar(query) or 0) > limit:
+        limits = {
+            name: min(filter(None, (everywhere, narrower.get(name, 0))), default=0)
+            for name, everywhere in asdict(self._limits).items()
+        }
+        if not any(limits.values()):
+            return
+        own = StepRow.asked_by == member
+        waiting = StepRow.state.in_((StepState.QUEUED, StepState.RUNNING))
+        today = (StepRow.state != StepState.CANCELLED) & (
+            StepRow.created_at >= datetime.now(UTC) - timedelta(days=1)
+        )
+        counted = {
+            "member_waiting": own & waiting,
+            "member_daily": own & today,
+            "server_waiting": waiting,
+            "server_daily": today,
+        }
+        counts = await db.execute(
+            select(*(func.count().filter(condition) for condition in counted.values()))
+            .select_from(StepRow)
+            .join(SessionRow, SessionRow.id == StepRow.session_id)
+            .where(SessionRow.client == session.client, SessionRow.guild == session.guild, waiting | today)
+        )
+        for (name, limit), count in zip(limits.items(), counts.one(), strict=True):
+            if limit and count > limit:
                 raise InvalidRequest(_LIMIT_REACHED[name].format(limit=limit))
 
     async def preferences(self, level: str, place: str) -> dict[str, str]:
@@ -753,6 +763,20 @@ class Store:
                 select(PreferenceRow).where(PreferenceRow.level == level, PreferenceRow.place == place)
             )
             return {row.name: row.value for row in rows}
+
+    async def preferences_of(self, places: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """Return what is wanted at several levels, places by level; one query."""
+        here = [
+            (PreferenceRow.level == level) & (PreferenceRow.place == place)
+            for level, place in places.items()
+            if place
+        ]
+        found: dict[str, dict[str, str]] = {}
+        if here:
+            async with self._sessions() as db:
+                for row in await db.scalars(select(PreferenceRow).where(or_(*here))):
+                    found.setdefault(row.level, {})[row.name] = row.value
+        return found
 
     async def set_preference(self, level: str, place: str, name: str, value: str | None) -> None:
         """Keep a preference in place of what was there; None forgets it."""

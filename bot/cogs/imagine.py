@@ -85,46 +85,47 @@ def imagine_command(client: "Client") -> app_commands.Command:
         sampler: str = "",
         spoiler: bool | None = None,
     ) -> None:
-        _check(client, interaction)
-        wanted = await client.rules.wanted(interaction)
-        await client.rules.note_member(interaction, wanted)
-        model, sampler = await client.offers.check(
-            model or wanted.text("model"), sampler or wanted.text("sampler")
-        )
-        hidden = "on" if spoiler or wanted.text("spoiler") == "on" else ""
         # Fetching a picture may take longer than the three seconds: it acknowledges first.
+        _check(client, interaction)
         acknowledged, source = (None, None) if image is None else await attached(interaction, image)
-        # Written down first: from here on nothing is lost, whatever happens to this process.
-        session = await client.pipeline.imagine(
-            prompt,
-            client="discord",
-            owner=str(interaction.user.id),
-            request=str(interaction.id),
-            seed=seed,
-            image=source,
-            strength=strength,
-            depth=min(wanted.number("depth", DEPTH), deepest) if depth is None else depth,
-            negative_prompt=negative or wanted.text("negative"),
-            width=width or wanted.size[0],
-            height=height or wanted.size[1],
-            meta=_meta(interaction) | {"spoiler": hidden},
-            guild=str(interaction.guild_id or ""),
-            mature=_is_mature(interaction) and wanted.text("nsfw") != "never",
-            style=style or wanted.text("style"),
-            model=model,
-            sampler=sampler,
-        )
-        try:
-            response = acknowledged or await interaction.response.defer()
-        except discord.NotFound as error:
-            if error.code != _UNKNOWN_INTERACTION:
-                raise
-            # Three seconds were over. The member was told so by Discord, and gets the pictures all the same.
-            log.warning("interaction %s was acknowledged too late", interaction.id)
-        else:
-            if response is not None and response.message_id is not None:
-                known = {"starter": str(response.message_id)}
-                session = await client.pipeline.store.place_session(session.id, meta=known)
+        with client.courtesy.urgent():
+            wanted = await client.rules.wanted(interaction)
+            await client.rules.note_member(interaction, wanted)
+            model, sampler = await client.offers.check(
+                model or wanted.text("model"), sampler or wanted.text("sampler")
+            )
+            hidden = "on" if spoiler or wanted.text("spoiler") == "on" else ""
+            # Written down first: from here on nothing is lost, whatever happens to this process.
+            session = await client.pipeline.imagine(
+                prompt,
+                client="discord",
+                owner=str(interaction.user.id),
+                request=str(interaction.id),
+                seed=seed,
+                image=source,
+                strength=strength,
+                depth=min(wanted.number("depth", DEPTH), deepest) if depth is None else depth,
+                negative_prompt=negative or wanted.text("negative"),
+                width=width or wanted.size[0],
+                height=height or wanted.size[1],
+                meta=_meta(interaction) | {"spoiler": hidden},
+                guild=str(interaction.guild_id or ""),
+                mature=_is_mature(interaction) and wanted.text("nsfw") != "never",
+                style=style or wanted.text("style"),
+                model=model,
+                sampler=sampler,
+            )
+            try:
+                response = acknowledged or await interaction.response.defer()
+            except discord.NotFound as error:
+                if error.code != _UNKNOWN_INTERACTION:
+                    raise
+                # Three seconds were over. Discord told the member so, who gets the pictures all the same.
+                log.warning("interaction %s was acknowledged too late", interaction.id)
+            else:
+                if response is not None and response.message_id is not None:
+                    known = {"starter": str(response.message_id)}
+                    session = await client.pipeline.store.place_session(session.id, meta=known)
         await client.worker.wake()
         await client.opener.open(session)
 

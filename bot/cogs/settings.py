@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 
 from bot import texts
-from bot.preferences import LEVELS, Level, Preference, preferences, read_level, shown, wanted, write
+from bot.preferences import LEVELS, Level, Preference, preferences, read_level, shown, write
 from bot.rules import channel_of
 from pipeline.errors import InvalidRequest
 
@@ -118,16 +118,17 @@ def _written(name: str, value: str) -> str:
 async def _shown(
     client: "Client", interaction: discord.Interaction, known: dict[str, Preference]
 ) -> discord.Embed:
-    server_only = await wanted(client.pipeline.store, {"server": str(interaction.guild_id or "")})
+    store = client.pipeline.store
+    server_only = await read_level(store, "server", str(interaction.guild_id or ""))
     counts = await client.rules.wanted(interaction)
     lines = []
     for item in known.values():
-        source = counts if "member" in item.levels else server_only
-        value = source.values.get(item.name)
+        everyones = "member" in item.levels
+        value = counts.values.get(item.name) if everyones else server_only.get(item.name)
         if value is None:
             lines.append(f"**{item.name}** not set\n-# {item.description}")
         else:
-            whose = _WHOSE[source.levels[item.name]]
+            whose = _WHOSE[counts.levels[item.name] if everyones else "server"]
             lines.append(f"**{item.name}** {_written(item.name, value)} ({whose})\n-# {item.description}")
     return discord.Embed(title="Settings", description=texts.clip("\n".join(lines), texts.DESCRIPTION))
 

@@ -84,6 +84,10 @@ async def test_sync_registers_the_commands_and_stops(make_house: MakeHouse) -> N
         "negative",
         "width",
         "height",
+        "style",
+        "model",
+        "sampler",
+        "spoiler",
     ]
     assert command["contexts"] == [0, 1]
     depth = command["options"][1]

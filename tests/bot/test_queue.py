@@ -199,7 +199,7 @@ async def test_the_command_cancels_here_or_everything_of_mine(house: House) -> N
     nothing = await ada.slash(house.discord.general, "cancel")
     assert nothing.ephemeral
     assert "Nothing that you can cancel" in nothing.messages[0].content
-    thread = await house.thread()  # of bob's second picture
+    thread = (await waiting_message(house, "step 2 · progress 1")).channel_id  # of bob's first picture
     assert "Nothing that you can" in (await ada.slash(thread, "cancel")).messages[0].content
     assert (await bob.slash(thread, "cancel")).messages[0].content == "Cancelled: 2 pictures."
     every = await bob.slash(house.discord.general, "cancel", everything=True)

@@ -301,3 +301,92 @@ async def test_many_objects_take_as_many_messages_as_they_need(make_house: MakeH
     await house.discord.member("ada").send(thread, f"{count}: red", reply_to=pages[-1])
     await house.delivered(3)
     await shown_is_what_is_stored(house)
+
+
+async def test_a_storm_of_429s_and_500s_costs_nothing_and_posts_nothing_twice(house: House) -> None:
+    faults = house.discord.faults
+    faults.rate_limit("*", r"/channels/", seconds=0.02, times=12)
+    faults.rate_limit("*", r"/channels/", seconds=0.02, times=3, is_global=True)
+    faults.fail("PATCH", r"/messages/\d+$", status=500, times=3)  # progress
+    faults.fail("DELETE", r"/messages/\d+$", status=502)
+    for prompt in ("a hat", "a bag"):
+        await begin(house, prompt=prompt, depth=1)
+    await house.delivered(1, 2, 3, 4)
+    threads = house.discord.threads()
+    assert len(threads) == 2
+    assert sorted(mark for thread in threads for mark in marks(house, thread.id)) == sorted(
+        mark
+        for step in (1, 3)
+        for mark in (
+            f"step {step} · picture",
+            f"step {step + 1} · picture",
+            f"step {step + 1} · notes 1 of 1",
+        )
+    )
+    await shown_is_what_is_stored(house)
+
+
+async def test_a_locked_thread_without_the_right_to_open_it_loses_no_step(house: House) -> None:
+    painting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        painting.set()
+        await go_on.wait()
+
+    house.generator.turns.add(hang)
+    await begin(house, depth=1)
+    await painting.wait()
+    discord, thread = house.discord, await house.thread()
+    discord.deny(discord.general, discord.bot, "manage_threads")
+    discord.edit_thread(thread, archived=True, locked=True)
+    go_on.set()
+    await house.delivered(1, 2)
+    assert await house.states(1) == ["done", "done"]
+    assert await house.store.picture(2)
+    assert marks(house, thread.id) == []
+    # Others are served all the while.
+    await begin(house, prompt="another")
+    await house.delivered(3)
+
+
+async def test_a_channel_that_is_deleted_while_pictures_wait_ends_them(house: House) -> None:
+    painting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        painting.set()
+        await go_on.wait()
+
+    house.generator.turns.add(hang)
+    await begin(house)
+    await painting.wait()
+    discord, bob = house.discord, house.discord.member("bob")
+    channel = discord.add_channel("short-lived")
+    await bob.slash(channel, "imagine", prompt="a bag", depth=1)
+    await discord.wait_for_message(None, lambda m: footer(m) == "step 2 · progress 1")
+    discord.delete_channel(channel)
+    go_on.set()
+    await house.delivered(1, 2)
+    async with asyncio.timeout(5):
+        while "queued" in await house.states(2):  # noqa: ASYNC110 - a database tells nobody
+            await asyncio.sleep(0.01)
+    await begin(house, prompt="another")
+    await house.delivered(4)
+
+
+async def test_a_new_gateway_session_in_mid_queue_loses_no_step(house: House) -> None:
+    painting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        painting.set()
+        await go_on.wait()
+
+    house.generator.turns.add(hang)
+    await begin(house, depth=1)
+    await painting.wait()
+    await begin(house, prompt="another")
+    await house.discord.gateway.drop(resumable=False, code=0)
+    go_on.set()
+    await house.delivered(1, 2, 3)
+    assert len(house.discord.threads()) == 2
+    assert len(house.generator.generated) == 2
+    await shown_is_what_is_stored(house)

@@ -199,7 +199,7 @@ async def test_a_session_from_imagine_to_restart(browser: Browser, tmp_path: Pat
         await do(browser.see, "#bot-text", "Bot not running")
         await house.start()
         await do(browser.see, "#bot-text", "Bot online")
-        await do(press_deeper, browser, told)
+        await do(press_deeper, browser)
         told = titles(browser)
         assert server.messages(thread)[0] is not None
         assert not server.violations
@@ -212,7 +212,7 @@ async def test_a_session_from_imagine_to_restart(browser: Browser, tmp_path: Pat
         await do(browser.see, "#bot-text", "Bot online")
         assert titles(browser) == told
         await do(picture_is_there, browser)
-        await do(press_deeper, browser, told)
+        await do(press_deeper, browser)
         assert not house.discord.unknown_routes
     refused = [line for line in browser.complaints() if "ERR_CONNECTION_REFUSED" not in line]
     assert [line for line in refused if "WebSocket" not in line] == []
@@ -227,13 +227,16 @@ def shown_pictures(house: House) -> int:
     )
 
 
-def press_deeper(browser: Browser, told: list[str]) -> None:
-    """Go one deeper from the newest first picture by its button; a further picture comes."""
+def press_deeper(browser: Browser) -> None:
+    """Go one deeper from the first picture by its button; a further picture comes, and its notes."""
+
+    def parts(kind: str) -> int:
+        return sum(f"· {kind}" in text for text in browser.texts(".embed-footer"))
+
+    pictures, notes = parts("picture"), parts("notes")
     message = at_picture(browser, "First picture")
     browser.click(f"{message} .component", "Deeper")
-    browser.until(
-        lambda: len(titles(browser)) > len(told) and "%" not in browser.text("#messages"), "a picture"
-    )
+    browser.until(lambda: (parts("picture"), parts("notes")) == (pictures + 1, notes + 1), "a picture")
     picture_is_there(browser)
 
 

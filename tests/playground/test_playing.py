@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -89,6 +90,16 @@ async def test_it_says_so_serves_and_goes_on_after_a_kill(tmp_path: Path) -> Non
         assert process.wait() == 0
 
 
+@pytest.fixture
+def _own_log() -> Iterator[None]:
+    """Take the handlers away that `main` has added: they write to what the test has captured."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_own_log")
 def test_a_port_that_is_taken_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,7 +72,8 @@ def resize_image(image: NDArray[np.uint8], config: Config, rng: np.random.Genera
     if square and round(max(height, width) * scale) > config.image_max_dim:
         scale = config.image_max_dim / max(height, width)
     if scale != 1:
-        exact = resize(image, (round(height * scale), round(width * scale)))
+        # A picture a hundred times as wide as high keeps a row.
+        exact = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
         image = (exact + _WHOLE).astype(np.uint8)
     height, width = image.shape[:2]
     if config.image_resize_mode == "crop":
@@ -104,7 +105,13 @@ def resize_masks(masks: NDArray[np.bool_], resized: Resized) -> NDArray[np.bool_
 
 
 def mold(image: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
-    """Subtract the mean pixel from RGB [H, W, 3]: what the network sees."""
+    """Subtract the mean pixel from RGB [H, W, 3]: what the network sees.
+
+    Raise ValueError for sides that are no multiples of 64, as `image_resize_mode` "none" lets them through.
+    """
+    if image.shape[0] % 64 or image.shape[1] % 64:
+        size = f"{image.shape[1]} x {image.shape[0]}"
+        raise ValueError(f"a picture of {size}: image_resize_mode 'none' takes multiples of 64 only")
     return (image.astype(np.float32) - np.array(config.mean_pixel)).astype(np.float32)
 
 
@@ -151,7 +158,8 @@ def unmold(
     count = empty[0] if len(empty) else len(detections)
     detections, soft_masks = detections[:count], soft_masks[:count]
     frame = boxes.normalize(np.array(window), molded)
-    origin, size = np.tile(frame[:2], 2), np.tile(frame[2:] - frame[:2], 2)
+    # A window one pixel high has no height from its first to its last pixel.
+    origin, size = np.tile(frame[:2], 2), np.maximum(np.tile(frame[2:] - frame[:2], 2), 1e-9)
     rois = boxes.denormalize((detections[:, :4] - origin) / size, original)
     keep = np.flatnonzero((rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1]) > 0)
     masks = np.empty(

@@ -10,13 +10,16 @@ from typing import Any
 
 import h5py
 import numpy as np
+import onnx
+import onnxruntime
 import oracle
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 from test_parity import molded
 
-from mrcnn import Config, MaskRCNN, export, images, onnx_graph, weights
+from mrcnn import Config, MaskRCNN, boxes, export, images, onnx_graph, weights
+from mrcnn.anchors import normalized_anchors
 from mrcnn.serving import Detector
 from mrcnn.weights import WeightsError
 
@@ -107,10 +110,27 @@ def test_matterports_answer(tmp_path: Path) -> None:
         for group, arrays in layout
     }
     path = tmp_path / "resnet50.onnx"
-    path.write_bytes(onnx_graph.build(groups, config, ["thing"] * 16).SerializeToString())
+    model = onnx_graph.build(groups, config, ["thing"] * 16)
+    path.write_bytes(model.SerializeToString())
     assert not any(groups.values())  # taken out, not copied
 
     image, window = molded(case, config), tuple(int(n) for n in case["windows"][0])
+    *levels, logits, deltas, rois = inside(model, image, normalized_anchors(config, *image.shape[:2]), window)
+    for level, values in zip(("P2", "P3", "P4", "P5", "P6"), levels, strict=True):
+        want = case[f"{level}_sample"]
+        sample = values.transpose(0, 2, 3, 1)[
+            tuple(slice(None, None, int(n)) for n in case[f"{level}_stride"])
+        ]
+        assert np.abs(sample - want).max() < 5e-5 * np.abs(want).max(), level
+    step = int(case["rpn_stride"])
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    assert np.abs(probabilities[::step] - case["rpn_class_sample"][0]).max() < 1e-4
+    assert np.abs(deltas[::step] - case["rpn_bbox_sample"][0]).max() < 3e-4
+    want = case["rpn_rois"][0]
+    want = want[want.any(axis=1)]
+    assert (np.abs(want[:, None] - rois[None]).max(axis=2).min(axis=1) < 1e-3).mean() >= 0.99
+
     detections, soft = Detector.from_file(path).detect_molded(image, window)  # type: ignore[arg-type]
     want = case["detections"][0]
     want = want[want[:, 4] > 0]
@@ -132,9 +152,79 @@ def test_matterports_answer(tmp_path: Path) -> None:
     assert np.mean(overlaps) >= 0.99
 
 
+def inside(
+    model: onnx.ModelProto, image: NDArray[np.float32], anchors: NDArray[np.float32], window: tuple[int, ...]
+) -> list[NDArray[np.float32]]:
+    """Return what the graph has on its way: P2 to P6, the regions' logits, deltas and proposals."""
+    nodes = list(model.graph.node)
+
+    def after(output: str, kind: str) -> str:
+        """Return the output of the first node of a kind that takes `output`."""
+        return next(node.output[0] for node in nodes if node.op_type == kind and output in node.input)
+
+    names = [node.input[0] for node in nodes if "rpn_conv_shared/kernel" in node.input]
+    assert len(names) == 5
+    names += [n.output[0] for n in nodes if n.op_type == "Concat" and len(n.input) == 5]
+    chosen = next(node.output[0] for node in nodes if node.op_type == "NonMaxSuppression")
+    names.append(after(after(after(chosen, "Slice"), "Squeeze"), "Gather"))
+    for name in names:
+        model.graph.output.add(name=name)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    frame = boxes.normalize(np.array(window), image.shape[:2])
+    return session.run(names, {"image": image[None], "anchors": anchors, "window": frame})  # type: ignore[return-value]
+
+
+SIZES = [(1, 1), (1, 300), (300, 1), (7, 500), (129, 127), (64, 64), (2000, 31)]
+
+
+def test_pictures_of_any_size_in_one_batch(small: MaskRCNN, saved: Path) -> None:
+    """Down to one pixel, and so thin that they shrink below one: every answer lies in its picture."""
+    pictures = [oracle.picture(f"syn:{height}:{width}:{i}") for i, (height, width) in enumerate(SIZES)]
+    both = Detector.from_file(saved, threads=1).detect(pictures), small.detect(pictures)
+    for (height, width), found, want in zip(SIZES, *both, strict=True):
+        assert found["masks"].shape == (height, width, len(found["scores"]))
+        assert abs(len(found["scores"]) - len(want["scores"])) <= 0.1 * len(want["scores"])
+        assert (found["rois"][:, :2] >= 0).all()
+        assert (found["rois"][:, 2:] <= (height, width)).all()
+        assert (found["rois"][:, 2:] > found["rois"][:, :2]).all()
+        outside = found["masks"].copy()
+        for i, (y1, x1, y2, x2) in enumerate(found["rois"]):
+            outside[y1:y2, x1:x2, i] = False
+        assert not outside.any()
+    assert sum(len(found["scores"]) for found in both[0]) > 20
+
+
+def test_boxes_of_one_pixel() -> None:
+    """A box that rounds to one pixel has a mask of that pixel, and one that rounds to none is dropped."""
+    unit = 1 / 127
+    detections = np.array(
+        [[0.5, 0.5, 0.5 + 0.4 * unit, 0.5 + 0.4 * unit, 1, 0.9], [0.5, 0.5, 0.5 - unit, 0.5, 2, 0.8]],
+        np.float32,
+    )
+    soft = np.ones((2, 28, 28), np.float32)
+    found = images.unmold(detections, soft, (128, 128), (128, 128), (0, 0, 128, 128))
+    assert found["class_ids"].tolist() == [1]
+    (y1, x1, y2, x2), mask = found["rois"][0], found["masks"][..., 0]
+    assert (y2 - y1, x2 - x1) == (1, 1)
+    assert mask.sum() == mask[y1, x1] == 1
+
+
+def test_sides_that_the_network_cannot_halve(small: MaskRCNN, saved: Path) -> None:
+    config = dataclasses.replace(small.config, image_resize_mode="none")
+    model = MaskRCNN(config, CLASSES)
+    model.load_weights(saved)
+    detector = Detector.from_file(saved, config, CLASSES)
+    for one in (model, detector):
+        assert one.detect([oracle.picture("syn:64:128:3")])[0]["masks"].shape[:2] == (64, 128)
+        with pytest.raises(ValueError, match="170 x 100: image_resize_mode 'none' takes multiples of 64"):
+            one.detect([PICTURE])
+
+
 @pytest.mark.parametrize(
     "settings",
     [
+        {"image_min_scale": 1.3, "image_max_dim": 256},
+        {"image_resize_mode": "pad64", "image_min_dim": 128, "image_min_scale": 1.5},
         {"image_resize_mode": "pad64", "image_min_dim": 64},
         {"rpn_anchor_stride": 2},
         {"detection_max_instances": 1},

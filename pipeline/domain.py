@@ -348,7 +348,12 @@ class Footprint:
     sources: int  # pictures that they attached
     others: int  # steps in their sessions that other members asked for
     elsewhere: int  # steps that they asked for in other members' sessions
+    wishes: int  # their own defaults, and servers in which a role puts them ahead in the queue
     since: datetime | None
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.sessions or self.elsewhere or self.wishes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import Column, Integer, MetaData, Table, delete, event, func, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    MetaData,
+    Table,
+    delete,
+    event,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -1156,8 +1168,20 @@ class Store:
             painted, size = (await db.execute(pictures)).one()
             attached = await db.scalar(sources)
             others = await db.scalar(steps.where(StepRow.asked_by.not_in(("", member))))
+            wishes = 0
+            for which, whose in (
+                (PreferenceRow, _preferences_of(member)),
+                (PriorityRow, PriorityRow.member == member),
+            ):
+                wishes += await db.scalar(select(func.count()).select_from(which).where(whose)) or 0
         elsewhere = len(await self.steps_elsewhere(client, member))
-        return Footprint(count, painted, size or 0, attached or 0, others or 0, elsewhere, since)
+        return Footprint(count, painted, size or 0, attached or 0, others or 0, elsewhere, wishes, since)
+
+    async def forget_wishes(self, member: str) -> None:
+        """Remove a member's own defaults and what is known of their place in servers' queues."""
+        async with self._transaction() as db:
+            await db.execute(delete(PreferenceRow).where(_preferences_of(member)))
+            await db.execute(delete(PriorityRow).where(PriorityRow.member == member))
 
     async def forget_asker(self, step_id: int, *, png: bytes | None) -> None:
         """Take out of a step who asked for it and in which words; `png` replaces its picture if given."""
@@ -1363,6 +1387,10 @@ async def _put_picture(db: AsyncSession, step_id: int, png: bytes) -> None:
         db.add(PictureRow(step_id=step_id, png=png, sha256=digest))
     else:
         row.png, row.sha256 = png, digest
+
+
+def _preferences_of(member: str) -> ColumnElement[bool]:
+    return (PreferenceRow.level == "member") & (PreferenceRow.place == member)
 
 
 def _requeue(row: StepRow) -> None:

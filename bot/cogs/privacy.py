@@ -47,7 +47,7 @@ def privacy_commands(client: "Client") -> app_commands.Group:
     @group.command(name="export", description="A copy of all that I keep about you")
     async def export(interaction: discord.Interaction) -> None:
         found = await client.pipeline.store.footprint(CLIENT, str(interaction.user.id))
-        if not (found.sessions or found.elsewhere):
+        if not found.anything:
             raise InvalidRequest("I keep nothing about you.")
         await interaction.response.defer(ephemeral=True, thinking=True)
         await _Sender(client, interaction).send_all(found)
@@ -55,7 +55,7 @@ def privacy_commands(client: "Client") -> app_commands.Group:
     @group.command(name="delete", description="Delete all that I keep about you")
     async def delete(interaction: discord.Interaction) -> None:
         found = await client.pipeline.store.footprint(CLIENT, str(interaction.user.id))
-        if not (found.sessions or found.elsewhere):
+        if not found.anything:
             raise InvalidRequest("I keep nothing about you.")
         lines = [
             f"Delete all that I keep about you: {count(found.sessions, 'session')} with "
@@ -81,7 +81,7 @@ def privacy_commands(client: "Client") -> app_commands.Group:
 
 def _words(found: Footprint, settings: Settings) -> str:
     """Tell what is kept, where words go, and what can be done about it."""
-    if not (found.sessions or found.elsewhere):
+    if not found.anything:
         kept = ["I keep nothing about you."]
     else:
         kept = ["**What I keep about you**"]
@@ -97,6 +97,10 @@ def _words(found: Footprint, settings: Settings) -> str:
             kept.append(
                 f"- {count(found.elsewhere, 'step')} that you asked for in other members' sessions, "
                 "with your words."
+            )
+        if found.wishes:
+            kept.append(
+                "- Your own defaults (`/settings show`) and whether a role puts you ahead in a queue."
             )
         kept.append(
             "- Your Discord id with each of these, to know whose they are. No name, no address, nothing of "
@@ -143,7 +147,8 @@ class _Sender:
         member = str(self._interaction.user.id)
         sessions = await store.sessions_of(CLIENT, member)
         elsewhere = await store.steps_elsewhere(CLIENT, member)
-        waiting = [_about(member, found, [session.id for session in sessions], elsewhere)]
+        wanted = await store.preferences("member", member)
+        waiting = [_about(member, found, [session.id for session in sessions], elsewhere, wanted)]
         for session in sessions:
             entries = await session_entries(store, session, folder=f"session-{session.id}")
             # Previews tell nothing that is not in the pictures.
@@ -182,12 +187,15 @@ class _Sender:
         await self._interaction.user.send(text, **given())
 
 
-def _about(member: str, found: Footprint, sessions: list[int], elsewhere: list[Step]) -> Entry:
+def _about(
+    member: str, found: Footprint, sessions: list[int], elsewhere: list[Step], wanted: dict[str, str]
+) -> Entry:
     record = {
         "discord_id": member,
         "exported_at": datetime.now(UTC).isoformat(),
         "sessions": sessions,
         "attached_pictures": found.sources,
+        "defaults": wanted,
         "asked_for_in_others_sessions": [
             {
                 "session": step.session_id,
@@ -217,6 +225,7 @@ async def forget(client: "Client", member: str) -> Removal:
             removal.left["sessions are kept, for Discord did not answer: delete again in a minute"] += 1
     for step in await store.steps_elsewhere(CLIENT, member):
         await client.remover.forget_asker(step, removal)
+    await store.forget_wishes(member)
     return removal
 
 

@@ -162,3 +162,15 @@ async def test_what_discord_hinders_is_said(house: House) -> None:
     words = await finished(house, said)
     assert "sessions are kept, for Discord did not answer" in words
     assert [session.id for session in await house.store.sessions()] == [1]
+
+
+async def test_ones_own_defaults_are_shown_given_and_forgotten(house: House) -> None:
+    bob = house.discord.member("bob")
+    assert "I keep nothing" in (await use(house, "show", "bob")).content
+    await house.store.set_preference("member", str(bob.id), "depth", "2")
+    assert "Your own defaults" in (await use(house, "show", "bob")).content
+    said = await use(house, "delete", "bob")
+    await bob.click(said, f"privacy:delete:{bob.id}")
+    await finished(house, said)
+    assert await house.store.preferences("member", str(bob.id)) == {}
+    assert "I keep nothing about you." in (await use(house, "show", "bob")).content

@@ -33,10 +33,8 @@ def shoot(browser: Browser, name: str) -> None:
     print(f"docs/{name}.webp")
 
 
-def session(browser: Browser, url: str, seed: int) -> None:
-    """Ask for a picture, change one thing in it, and photograph the way there."""
-    browser.prefer(dark=True)
-    browser.open(url)
+def imagine(browser: Browser, seed: int) -> None:
+    """Ask for a picture."""
     browser.see("#bot-text", "Bot online")
     browser.click("#text")
     browser.keys("/imagine ")
@@ -46,21 +44,26 @@ def session(browser: Browser, url: str, seed: int) -> None:
         browser.click(".more-option", f"+ {option}")
         browser.keys(value)
     browser.keys(Keys.ENTER)
+
+
+def photograph(browser: Browser) -> None:
+    """Watch the picture come, change one thing in it, and photograph both."""
     browser.click(".thread-card")
     browser.see(".embed-footer", "notes 1 of")
     browser.run("document.querySelectorAll('img').forEach((i) => { i.loading = 'eager'; })")
     title = browser.see(".embed-title", "Recursion 1")
     message = browser.run("return arguments[0].closest('li.message').dataset.id", title)
     place = f'[data-id="{message}"]'
-    browser.hover(f"{place} .embed-title")
-    browser.click(f"{place} .toolbar [aria-label=Reply]")
+    browser.run("document.querySelector(arguments[0]).focus()", place)
+    browser.keys("r")
+    browser.see(".composer-note", "Replying to")
     browser.keys("make the hat red")
     browser.run("document.querySelector(arguments[0]).scrollIntoView({block: 'start'})", place)
     shoot(browser, "playground")
     browser.keys(Keys.ENTER)
-    browser.see(".embed-footer", "notes 1 of 1")
-    browser.see(".embed-title", "one thing changed")
-    browser.until(lambda: "%" not in browser.text("#messages"), "the changed picture")
+    browser.until(
+        lambda: sum("· notes" in t for t in browser.texts(".embed-footer")) > 1, "the changed picture"
+    )
     browser.prefer(dark=False)
     browser.resize(390, 844)
     changed = browser.see(".embed-title", "one thing changed")
@@ -88,7 +91,10 @@ def main() -> None:
             links = (re.search(r"http://127\.0\.0\.1:\d+/#\S+", line) for line in bot.stdout)
             url = next(link for link in links if link)[0]
             with open_browser(width=1240, height=860, patience=SECONDS) as browser:
-                session(browser, url, seed)
+                browser.prefer(dark=True)
+                browser.open(url)
+                imagine(browser, seed)
+                photograph(browser)
         finally:
             bot.terminate()
             bot.wait()

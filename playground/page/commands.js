@@ -37,13 +37,15 @@ export class CommandRow {
   constructor({ command, world, api, channel, suggest, onsend, onleave }) {
     Object.assign(this, { command, world, api, channel, suggest, onsend, onleave });
     this.fields = new Map();
+    // Where the keyboard is when there is nothing to fill in: Enter sends.
+    this.name = h("span", { class: "command-name", tabindex: "-1", role: "note", "aria-label": `/${command.name}: Enter sends it` }, `/${command.name}`);
     this.row = h("div", { class: "command-fields" });
     this.hint = h("div", { class: "command-hint", id: "command-hint" });
     this.more = h("div", { class: "command-more", role: "group", "aria-label": "More options" });
     this.element = h("div", { class: "command", role: "group", "aria-label": `Command /${command.name}` },
       h("div", { class: "command-about" }, this.hint, this.more,
         h("button", { type: "button", class: "icon-button small", "aria-label": "Leave the command", title: "Leave the command (Esc)", onclick: () => onleave() }, icon("close"))),
-      h("div", { class: "command-line" }, h("span", { class: "command-name" }, `/${command.name}`), this.row));
+      h("div", { class: "command-line" }, this.name, this.row));
     for (const option of command.options) if (option.required) this.#add(option);
     this.#offerMore();
     this.#explain(null);
@@ -53,7 +55,7 @@ export class CommandRow {
   /** Put the keyboard where the next thing is to be written. */
   focus() {
     const inputs = [...this.fields.values()].map((f) => f.input);
-    (inputs.find((input) => !input.value) ?? inputs[0] ?? this.more.querySelector("button") ?? this.element.querySelector("button")).focus();
+    (inputs.find((input) => !input.value) ?? inputs[0] ?? this.name).focus();
   }
 
   /** Fill options from text: a lone text goes to the first, `name: value` to others. */
@@ -256,9 +258,12 @@ export class CommandRow {
     if (event.key === "Escape") {
       event.preventDefault();
       this.onleave();
-    } else if (isInput && event.key === "Enter" && !event.shiftKey) {
+    } else if ((isInput || event.target === this.name) && event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       this.send();
+    } else if (event.target === this.name && event.key === "Backspace") {
+      event.preventDefault();
+      this.onleave();
     } else if (isInput && event.key === "Backspace" && !event.target.value && event.target.type !== "file") {
       event.preventDefault();
       if (!field.option.required) this.#remove(field.option);

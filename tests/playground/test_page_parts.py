@@ -332,11 +332,11 @@ async def test_phone_keyboard_and_pictures(
         page.see(".message", "two")
         fits = "return document.documentElement.scrollWidth <= innerWidth"
         page.until(lambda: page.run(fits), "a page as wide as the phone")
-        assert not page.all("#channels .channel")[0].is_displayed()
+        page.gone("#channels .channel")
         page.click("#open-drawer")
         page.click("#channels .channel", "side talk")
         page.see("#title", "side talk")
-        page.until(lambda: not page.all("#channels .channel")[0].is_displayed(), "the drawer closed")
+        page.gone("#channels .channel")
         assert page.run(STUMBLES) == []
         page.resize(1100, 800)
         page.click("#channels .channel", "general")

@@ -258,6 +258,14 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     )
     assert "python -m mrcnn download coco" in capsys.readouterr().err
 
+    frozen = [*out_of[:-3], "--out", str(tmp_path / "frozen"), "--weights", str(weights), "--freeze-bn"]
+    assert main(["train", "scenes:0-20", *frozen, "--steps", "1"]) == 0
+    before, after = (
+        MaskRCNN.from_file(path).network.trunk.get_layer("bn_conv1").moving_mean.numpy()
+        for path in (weights, tmp_path / "frozen" / "weights.h5")
+    )
+    assert np.array_equal(before, after)
+
     assert main(["train", "scenes:0-1", *out_of, "--layers", "heads,all", "--steps", "1"]) == 1
     assert "2 stages of --layers and 1 numbers of --steps" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none.json")]) == 1

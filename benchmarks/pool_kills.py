@@ -4,7 +4,8 @@
     python -m benchmarks.pool_kills --kills 10 --seed 3
 
 The workers find objects with the shipped weights, by turns of both files, and are killed with SIGKILL at
-moments from a seed: at their start, while they load weights, compute or answer. Ends with 1 if a call
+moments from a seed: at their start, while they load weights, compute or answer; on average as often as one
+worker takes to start and answer. Ends with 1 if a call
 neither ended nor was refused, a result differs from the undisturbed one, or a process is left behind.
 """
 
@@ -71,6 +72,9 @@ def main() -> int:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
 
     with ProcessExecutor(1, timeout=120, threads=1) as executor:
+        began = time.monotonic()
+        executor.submit(segment_png, *work[0], params).result()
+        pace = time.monotonic() - began  # a worker's start and first result: kills come as often
         wanted = [digest(executor.submit(segment_png, *job, params).result()) for job in work]
 
     began = time.monotonic()
@@ -81,7 +85,7 @@ def main() -> int:
         while sum(not future.done() for _, future in calls) < 2 * args.workers:  # always under load
             number = len(calls) % len(work)
             calls.append((number, executor.submit(segment_png, *work[number], params)))
-        time.sleep(chance.expovariate(1.0))
+        time.sleep(chance.expovariate(1 / pace))
         if victims := workers():
             victim = chance.choice(sorted(victims, key=lambda process: process.pid))
             with contextlib.suppress(psutil.Error, ProcessLookupError):  # replaced just now
@@ -107,7 +111,7 @@ def main() -> int:
     ]
     left = [child for child in left if "resource_tracker" not in " ".join(child.cmdline())]
     ages = ", ".join(f"{n} {what}" for what, n in when.items())
-    print(f"{sum(when.values())} kills ({ages}) in {seconds:.0f} s")
+    print(f"{sum(when.values())} kills ({ages}) in {seconds:.0f} s, one every {pace:.1f} s")
     print(f"{len(calls)} pictures: {', '.join(f'{n} {what}' for what, n in ends.items())}")
     print(f"processes left behind: {len(left)}")
     return 1 if left or set(ends) - {"done", "refused"} else 0

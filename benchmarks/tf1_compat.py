@@ -13,6 +13,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,8 @@ def ours(folder):
         model = MaskRCNN(config)
         oracle.fill(model.network, 11)
         model.save_weights(folder / f"{backbone}-ours.h5")
-        np.savez(folder / f"{backbone}-ours.npz", **model.detect([picture])[0])
+        found: dict[str, Any] = model.detect([picture])[0]
+        np.savez(folder / f"{backbone}-ours.npz", **found)
         print(f"wrote {backbone}-ours.h5")
 
 

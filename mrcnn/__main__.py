@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--float32", action="store_true", help="no bfloat16 (slower where the processor has it)"
     )
+    train.add_argument(
+        "--freeze-bn", action="store_true", help="keep the normalisation statistics of --weights"
+    )
     train.add_argument("--no-augment", action="store_true", help="pictures as they are")
 
     detect = commands.add_parser(
@@ -124,6 +127,8 @@ def _train(args: argparse.Namespace) -> None:
     if args.size:
         settings["image_max_dim"] = args.size
         settings["image_min_dim"] = args.size if args.backbone == "small" else min(800, args.size)
+    if args.freeze_bn:
+        settings["train_bn"] = False
     config = Config(num_classes=len(dataset.classes) + 1, **settings)
     schedule = Schedule(
         steps=1,

@@ -66,11 +66,11 @@ def curves(
         powers = {name: np.log10(values) for name, values in smooth.items()}
         low = float(np.floor(min(v.min() for v in powers.values())))
         high = max(float(np.ceil(max(v.max() for v in powers.values()))), low + 1)
-        marks = {power: f"{10.0**power:g}" for power in np.arange(low, high + 1)}
+        marks = {float(power): f"{10.0**power:g}" for power in np.arange(low, high + 1)}
         _panel(pen, 0, "losses", span, steps, powers, marks)
     if precisions:
         values = {name: np.nan_to_num(np.asarray(v, np.float64)) for name, v in precisions.items()}
-        _panel(pen, _HEIGHT, "precision", span, measured, values, {v: f"{v:.1f}" for v in np.arange(6) / 5})
+        _panel(pen, _HEIGHT, "precision", span, measured, values, {v / 5: f"{v / 5:.1f}" for v in range(6)})
     return picture
 
 

@@ -24,7 +24,9 @@ def draw(seed: int, side: int = 128) -> Example:
         axis=1,
     )  # [count, (y, x, half the size)]
     colours = rng.integers(0, 256, (count, 3))
-    masks = np.array([_shape(int(kind), *place, side) for kind, place in zip(kinds, places, strict=True)])
+    masks = np.array(
+        [_shape(kind, y, x, half, side) for kind, (y, x, half) in zip(kinds, places, strict=True)]
+    )
     keep = _apart(boxes.around_masks(masks.transpose(1, 2, 0)))
     masks, kinds, colours = masks[keep], kinds[keep], colours[keep]
     image = np.full((side, side, 3), ground, np.uint8)

@@ -239,7 +239,7 @@ class _Judge:
             ours.assign(theirs)
         count = min(self._validation.limit, self._data.size)
         box, mask = evaluate(self._model, self._data, range(count))
-        values = dict(zip(PRECISIONS, (box.ap, box.ap50, mask.ap, mask.ap50), strict=True))
+        values: dict[str, float] = dict(zip(PRECISIONS, (box.ap, box.ap50, mask.ap, mask.ap50), strict=True))
         better = not mask.ap <= self.best
         self.best, self.missed = (mask.ap, 0) if better else (self.best, self.missed + 1)
         return values, better

@@ -33,6 +33,7 @@ class Removal:
     messages: int = 0
     threads: int = 0
     forgotten: int = 0  # steps in others' sessions that have lost who asked for them
+    wishes: int = 0  # a member's own defaults and places in queues
     left: Counter[str] = field(default_factory=Counter)  # why messages or threads are still there
 
     def add(self, other: Removal) -> None:
@@ -41,6 +42,7 @@ class Removal:
         self.messages += other.messages
         self.threads += other.threads
         self.forgotten += other.forgotten
+        self.wishes += other.wishes
         self.left += other.left
 
 
@@ -95,7 +97,9 @@ class Remover:
         encoding = await asyncio.to_thread(
             lambda: next((e for e in images.encodings(cleaned) if len(e.data) <= limit), None)
         )
-        sheet = render.picture(session, bare, encoding, original=len(cleaned))
+        lineage = await self._outbox.lineage(bare)
+        sheet = render.picture(session, bare, encoding, original=len(cleaned), lineage=lineage)
+        sheet = render.veiled(sheet, session)
         for post in await self._store.posts(step.id):
             if post.part != "picture" or not post.message:
                 continue
@@ -223,6 +227,8 @@ def told(removal: Removal) -> str:
             if removal.forgotten == 1
             else f"{removal.forgotten} steps in others' sessions no longer have your id and words."
         )
+    if removal.wishes:
+        lines.append("Your own defaults are deleted.")
     lines += [f"Left ({times}): {why}." for why, times in removal.left.items()]
     return "\n".join(lines) or "There was nothing to delete."
 

@@ -123,7 +123,7 @@ class Outbox:
     async def _send_picture(
         self, session: Session, step: Step, png: bytes, *, part: str, heading: str = ""
     ) -> int | None:
-        lineage = await self._lineage(step)
+        lineage = await self.lineage(step)
 
         async def send(encoding: images.Encoding | None) -> int | None:
             sheet = render.picture(
@@ -133,7 +133,8 @@ class Outbox:
 
         return await fitting(png, self.filesize_limit(session), send)
 
-    async def _lineage(self, step: Step) -> render.Lineage:
+    async def lineage(self, step: Step) -> render.Lineage:
+        """Return what a step's picture comes from."""
         kept = tuple(item for item in await self._store.objects(step.id) if item.locked)
         again = ":again:" in step.origin
         if step.parent_id is None:
@@ -293,9 +294,11 @@ class Outbox:
 
     async def post_of(self, message: int, place: str) -> Post | None:
         """Find the part that a message shows, also in the moment between sending it and writing it down."""
+        sending = self.lock(place)
+        busy = sending.locked()  # before it is looked up: it may be written down and let go meanwhile
         post = await self._store.post_of_message(str(message))
-        if post is None and self.lock(place).locked():
-            async with self.lock(place):
+        if post is None and busy:
+            async with sending:
                 post = await self._store.post_of_message(str(message))
         return post
 

@@ -1177,11 +1177,14 @@ class Store:
         elsewhere = len(await self.steps_elsewhere(client, member))
         return Footprint(count, painted, size or 0, attached or 0, others or 0, elsewhere, wishes, since)
 
-    async def forget_wishes(self, member: str) -> None:
-        """Remove a member's own defaults and what is known of their place in servers' queues."""
+    async def forget_wishes(self, member: str) -> int:
+        """Remove a member's own defaults and their places in servers' queues; return how many there were."""
         async with self._transaction() as db:
-            await db.execute(delete(PreferenceRow).where(_preferences_of(member)))
-            await db.execute(delete(PriorityRow).where(PriorityRow.member == member))
+            gone = [
+                await db.execute(delete(PreferenceRow).where(_preferences_of(member))),
+                await db.execute(delete(PriorityRow).where(PriorityRow.member == member)),
+            ]
+            return sum(result.rowcount for result in gone)  # type: ignore[attr-defined]
 
     async def forget_asker(self, step_id: int, *, png: bytes | None) -> None:
         """Take out of a step who asked for it and in which words; `png` replaces its picture if given."""

@@ -225,7 +225,7 @@ async def forget(client: "Client", member: str) -> Removal:
             removal.left["sessions are kept, for Discord did not answer: delete again in a minute"] += 1
     for step in await store.steps_elsewhere(CLIENT, member):
         await client.remover.forget_asker(step, removal)
-    await store.forget_wishes(member)
+    removal.wishes = await store.forget_wishes(member)
     return removal
 
 

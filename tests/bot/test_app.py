@@ -84,6 +84,8 @@ async def test_sync_registers_the_commands_and_stops(make_house: MakeHouse) -> N
         "negative",
         "width",
         "height",
+        "image",
+        "strength",
         "style",
         "model",
         "sampler",

@@ -321,7 +321,7 @@ async def test_roles_that_may_go_on_and_that_come_first(house: House, kind: str)
 async def test_two_bots_never_work_on_one_database(make_house: MakeHouse) -> None:
     house, other = make_house(), make_house()
     await house.start()
-    with pytest.raises(ConfigurationError, match="Another bot works with this database"):
+    with pytest.raises(ConfigurationError, match="Another process works on this database"):
         await other._serve(other.make_pipeline())
     await house.stop()
     await other.start()

@@ -62,7 +62,7 @@ async def test_an_animation_from_the_first_picture_to_this_one(house: House) -> 
     assert film.content == "All 3 pictures from the first to this one."
     with Image.open(io.BytesIO(film.attachments[0].data)) as image:
         assert image.format == "WEBP"
-        assert image.n_frames == 3
+        assert getattr(image, "n_frames", 1) == 3
         for index in range(3):
             image.seek(index)
             frame = np.asarray(image.convert("RGB")).astype(int)

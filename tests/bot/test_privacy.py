@@ -42,6 +42,7 @@ async def test_show_tells_in_plain_words(house: House) -> None:
 async def test_export_gives_it_all(house: House) -> None:
     assert "I keep nothing" in (await use(house, "export")).content
     await begin(house, depth=0, image=("me.jpg", photograph()))
+    await house.delivered(1)
     await begin(house, depth=1, prompt="a hat")
     await house.delivered(1, 2, 3)
     await begin(house, "bob", depth=0, prompt="his own")

@@ -36,7 +36,9 @@ async def answered(house: House, asked: SentInteraction, number: int = 0) -> Mes
         messages = [m for m in asked.messages if not m.loading and not m.deleted]
         return messages[number] if len(messages) > number else None
 
-    return await house.discord.wait_for(said)
+    message = await house.discord.wait_for(said)
+    assert message is not None
+    return message
 
 
 async def use(house: House, where: Any, command: str, name: str = "ada", **options: Any) -> Message:

@@ -1,5 +1,7 @@
 """Mask geometry: what may change, what must not, and that small objects survive."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from PIL import Image
 from pipeline.domain import Box
 from pipeline.masks import bounding_box, cut, follow_edges, paste, plan_patch
 
-PLAN = {"grow": 0.06, "blur": 0.08, "padding": 0.5}
+PLAN: dict[str, Any] = {"grow": 0.06, "blur": 0.08, "padding": 0.5}
 
 
 def disc(height: int, width: int, y: float, x: float, radius: float) -> np.ndarray:

@@ -34,8 +34,8 @@ def cards(page: np.ndarray, colour=(200, 30, 30)) -> int:
     from skimage.measure import label
 
     near = np.abs(page - np.array(colour)).sum(axis=2) < 40
-    found, count = label(near, return_num=True)
-    return sum(int((found == number).sum() > 10_000) for number in range(1, count + 1))
+    found = np.asarray(label(near))
+    return sum(int((found == number).sum() > 10_000) for number in range(1, int(found.max()) + 1))
 
 
 TREES = {

@@ -126,7 +126,8 @@ def test_what_is_transparent_becomes_white_and_what_lies_on_its_side_upright():
     ],
 )
 def test_the_sides_follow_the_picture_and_the_backend(picture, given, expected):
-    sides = uploads.fit_sides(*picture, INFO, **{"width": None, "height": None} | given)
+    width, height = picture
+    sides = uploads.fit_sides(width, height, INFO, **{"width": None, "height": None} | given)
     assert sides == expected
     assert all(side % 8 == 0 for side in sides)
 

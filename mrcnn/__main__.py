@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--out", type=Path, default=Path("runs/mrcnn"), help="folder of checkpoint and weights"
     )
-    train.add_argument("--weights", default="none", help="file to start from, coco, or none")
+    train.add_argument("--weights", default="none", help="file to start from, coco, imagenet, or none")
     train.add_argument("--classes", help="comma-separated: learn these only")
     train.add_argument(
         "--backbone", choices=("small", "resnet50", "resnet101"), default="small", help="network"
@@ -147,14 +147,17 @@ def _train(args: argparse.Namespace) -> None:
     if len(stages) != len(steps):
         raise ValueError(f"{len(stages)} stages of --layers and {len(steps)} numbers of --steps")
     path: str | Path | None = None if args.weights == "none" else args.weights
-    if args.weights == "coco":
-        path = download.DEFAULT
+    if args.weights in download.PLACES:
+        path = download.PLACES[args.weights]
         if not path.is_file():
-            raise ValueError(f"{path} is not there: python -m mrcnn download coco")
+            raise ValueError(f"{path} is not there: python -m mrcnn download {args.weights}")
+    if args.weights == "imagenet" and args.backbone != "resnet50":
+        raise ValueError("ImageNet's weights are those of --backbone resnet50")
     for i, (layers, count) in enumerate(zip(stages, steps, strict=True), start=1):
         out = args.out if len(stages) == 1 else args.out / f"{i}-{layers.rstrip('+')}"
         stage = dataclasses.replace(schedule, layers=layers, steps=count)
-        path = train(dataset, config, stage, out, path, validation=validation)
+        backbone = args.weights == "imagenet" and i == 1
+        path = train(dataset, config, stage, out, path, only_backbone=backbone, validation=validation)
         print(f"weights: {path}; curves: {out / 'curves.png'}")
     if args.validate:
         args.dataset, args.weights, args.score = args.validate, path, 0.05

@@ -1,6 +1,7 @@
-"""python -m mrcnn download coco: fetch the weights that Matterport published."""
+"""python -m mrcnn download coco | imagenet: fetch published weights to start a training from."""
 
 import argparse
+import dataclasses
 import hashlib
 import http.client
 import urllib.error
@@ -23,15 +24,24 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file lies and how many bytes it has."""
+    """Where a file lies, how many bytes it has, and the checksum that its publisher gives, if any."""
 
     url: str
     size: int
+    md5: str = ""
 
 
 # ResNet-101, 81 classes. Its publisher gives no checksum.
 COCO = Source("https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5", 257_557_808)
-DEFAULT = Path("data/mask_rcnn_coco.h5")
+# ResNet-50 without its classifier, as Keras publishes it with this checksum.
+IMAGENET = Source(
+    "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    94_653_016,
+    "a268eb855778b3df3c7506639542a6af",
+)
+SOURCES = {"coco": COCO, "imagenet": IMAGENET}
+PLACES = {"coco": Path("data/mask_rcnn_coco.h5"), "imagenet": Path("data/resnet50_imagenet.h5")}
 
 
 class DownloadError(OSError):
@@ -56,6 +66,13 @@ def fetch(source: Source, path: Path, *, sha256: str | None = None, timeout: flo
             f"{path} has {path.stat().st_size:,} bytes and should have {source.size:,}: "
             "delete it and try again"
         )
+    if source.md5:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if digest != source.md5:
+            raise DownloadError(
+                f"{path} has the MD5 {digest}, its publisher says {source.md5}: delete it and try again"
+            )
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     known = record.read_text().split()[0] if record.exists() else None
@@ -126,18 +143,32 @@ def _by_hand(source: Source, path: Path) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("what", choices=("coco",), help="Matterport's ResNet-101 for COCO's 80 classes")
-    parser.add_argument("--out", type=Path, default=DEFAULT, help="where to put it")
+    parser.add_argument(
+        "what",
+        choices=tuple(SOURCES),
+        help="Matterport's ResNet-101 for COCO's 80 classes, or Keras' ResNet-50 backbone for ImageNet",
+    )
+    parser.add_argument("--out", type=Path, help="where to put it (below data/)")
     parser.add_argument("--sha256", help="checksum that it must have, if you know one")
-    parser.add_argument("--url", default=COCO.url, help="another place to fetch it from")
+    parser.add_argument("--url", help="another place to fetch it from")
 
 
 def run(args: argparse.Namespace) -> None:
     """Fetch the file, check it, and say what it is."""
-    found = fetch(Source(args.url, COCO.size), args.out, sha256=args.sha256)
-    Console().print(f"{args.out}: {COCO.size:,} bytes, sha256 {found}", highlight=False, soft_wrap=True)
-    print("recorded beside it; its publisher gives none to compare with")
+    source, path = SOURCES[args.what], args.out or PLACES[args.what]
+    source = dataclasses.replace(source, url=args.url or source.url)
+    found = fetch(source, path, sha256=args.sha256)
+    Console().print(f"{path}: {source.size:,} bytes, sha256 {found}", highlight=False, soft_wrap=True)
+    if not source.md5:
+        print("recorded beside it; its publisher gives none to compare with")
     from mrcnn import Config, MaskRCNN  # TensorFlow comes with it
 
-    MaskRCNN(Config()).load_weights(args.out)
+    if args.what == "imagenet":
+        from mrcnn.network import Network
+        from mrcnn.weights import load_backbone
+
+        load_backbone(path, Network(Config(backbone="resnet50")))
+        print("every layer is there: train --backbone resnet50 --weights imagenet")
+        return
+    MaskRCNN(Config()).load_weights(path)
     print("every layer is there: train --weights coco, or export and detect with --backbone resnet101")

@@ -251,13 +251,16 @@ def train(
     schedule: Schedule,
     out: Path,
     initial: str | Path | None = None,
+    *,
+    only_backbone: bool = False,
     save_seconds: float = 120,
     validation: Validation | None = None,
 ) -> Path:
     """Train on `dataset` in the folder `out`, going on from its checkpoint if there is one.
 
-    `initial` is a weights file to start from. Returns the path of the weights, `out/weights.h5`: the best by
-    mask AP if there is a `validation`, else the last. What was learned when lies beside it (see `Report`).
+    `initial` is a weights file to start from, of the backbone alone with `only_backbone`. Returns the path of
+    the weights, `out/weights.h5`: the best by mask AP if there is a `validation`, else the last. What was
+    learned when lies beside it (see `Report`).
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, schedule, dataset.classes)
@@ -267,6 +270,9 @@ def train(
     if checkpoint.exists():
         notes = trainer.restore(checkpoint)
         said = f"going on from step {trainer.step}"
+    elif initial and only_backbone:
+        weights.load_backbone(initial, trainer.network)
+        said = f"from {initial}, the backbone only; classes: {', '.join(dataset.classes)}"
     elif initial:
         try:
             new = load_by_class(initial, trainer.network, config, dataset.classes)

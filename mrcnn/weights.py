@@ -6,6 +6,7 @@ A file of ours holds two more attributes: the settings and the class list; its n
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # Keras comes with it, and whoever only reads a file does not
 Groups = dict[str, list[NDArray[np.float32]]]
 # The layers whose shape depends on the number of classes.
 HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
+_BACKBONE = re.compile(r"conv1$|bn_conv1$|res\d|bn\d")
 
 
 class WeightsError(ValueError):
@@ -122,6 +124,12 @@ def load(path: str | Path, network: Network, exclude: Collection[str] = ()) -> N
         # One array after the other: the file is not in memory beside the network.
         for variable, array in assignments:
             variable.assign(np.asarray(array, np.float32))
+
+
+def load_backbone(path: str | Path, network: Network) -> None:
+    """Load only the ResNet from a classifier's file, strictly; all else keeps its values."""
+    others = [name for name, _ in network.named_layers() if not _BACKBONE.match(name)]
+    load(path, network, exclude=others)
 
 
 def save(

@@ -110,3 +110,11 @@ def test_no_connection(server: Server, tmp_path: Path) -> None:
     (tmp_path / "weights.h5.part").write_bytes(CONTENT[:1000])
     with pytest.raises(DownloadError, match=r"(?s)1,000 bytes are kept.*without a connection, fetch http"):
         fetch(nowhere, tmp_path / "weights.h5", timeout=5)
+
+
+def test_a_publishers_checksum_is_checked(server: Server, tmp_path: Path) -> None:
+    right = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    there = source(server)
+    assert fetch(Source(there.url, there.size, right), tmp_path / "a.h5") == DIGEST
+    with pytest.raises(DownloadError, match="its publisher says"):
+        fetch(Source(there.url, there.size, "0" * 32), tmp_path / "b.h5")

@@ -16,7 +16,7 @@ from mrcnn import Config, MaskRCNN
 from mrcnn.layers import Maker
 from mrcnn.network import build
 from mrcnn.train import load_by_class
-from mrcnn.weights import HEADS, WeightsError, read_description
+from mrcnn.weights import HEADS, WeightsError, load_backbone, read_description
 
 
 def values(model: MaskRCNN) -> list[np.ndarray]:
@@ -158,3 +158,32 @@ def test_a_foreign_file_is_refused_in_words(tmp_path: Path, saved: tuple[MaskRCN
         del file.attrs["mrcnn_config"]
     with pytest.raises(WeightsError, match="holds no settings"):
         MaskRCNN.from_file(saved[1])
+
+
+def test_a_classifiers_backbone_is_loaded_strictly(tmp_path: Path) -> None:
+    config = Config(backbone="resnet50", num_classes=3, image_min_dim=64, image_max_dim=64)
+    source, network = build(config, Maker()), build(config, Maker())
+    oracle.fill(source, 1)
+    before = {n: [v.numpy() for leaf in leaves for v in leaf.weights] for n, leaves in network.named_layers()}
+    trunk = [(n, leaves) for n, leaves in source.named_layers() if n.startswith(("conv1", "bn", "res"))]
+    path = tmp_path / "classifier.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array([b"input_1", *(n.encode() for n, _ in trunk)])
+        file.create_group("input_1").attrs["weight_names"] = np.array([], "S1")
+        for name, leaves in trunk:
+            group, arrays = file.create_group(name), [v.numpy() for leaf in leaves for v in leaf.weights]
+            group.attrs["weight_names"] = np.array([f"{name}_{i}".encode() for i in range(len(arrays))])
+            for i, array in enumerate(arrays):
+                group[f"{name}_{i}"] = array
+    load_backbone(path, network)
+    there, wanted = dict(network.named_layers()), {n for n, _ in trunk}
+    for name, leaves in source.named_layers():
+        arrays = [v.numpy() for leaf in there[name] for v in leaf.weights]
+        expected = [v.numpy() for leaf in leaves for v in leaf.weights] if name in wanted else before[name]
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, expected, strict=True)), name
+    with h5py.File(path, "r+") as file:
+        del file["res5c_branch2c"]
+        names = [n for n in file.attrs["layer_names"] if n != b"res5c_branch2c"]
+        file.attrs["layer_names"] = np.array(names)
+    with pytest.raises(WeightsError, match="missing: res5c_branch2c"):
+        load_backbone(path, network)

@@ -73,5 +73,7 @@ class Courtesy:
 
     async def wait(self) -> None:
         """Return when nothing urgent is under way, or patience is over."""
+        # Not wait_for: on Python 3.11 it may return where it was cancelled, and the bot would never stop.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._quiet.wait(), self._patience)
+            async with asyncio.timeout(self._patience):
+                await self._quiet.wait()

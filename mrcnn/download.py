@@ -164,10 +164,11 @@ def run(args: argparse.Namespace) -> None:
     from mrcnn import Config, MaskRCNN  # TensorFlow comes with it
 
     if args.what == "imagenet":
-        from mrcnn.network import Network
+        from mrcnn.layers import Maker
+        from mrcnn.network import build
         from mrcnn.weights import load_backbone
 
-        load_backbone(path, Network(Config(backbone="resnet50")))
+        load_backbone(path, build(Config(backbone="resnet50"), Maker()))
         print("every layer is there: train --backbone resnet50 --weights imagenet")
         return
     MaskRCNN(Config()).load_weights(path)

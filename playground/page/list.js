@@ -7,6 +7,10 @@ const GROUP_MS = 7 * 60_000, NEAR = 80;
 
 export class MessageList {
   constructor({ scroll, list, world, acts }) {
+    this.pressed = false;
+    list.addEventListener("pointerdown", () => this.hold(true));
+    // After the click that it may become.
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { if (this.pressed) setTimeout(() => this.hold(false)); });
     Object.assign(this, { scroll, list, world, acts });
     this.cache = new Map(); // message id -> {element, key}
     this.stale = new Set();
@@ -34,6 +38,11 @@ export class MessageList {
     });
   }
 
+  hold(pressed) {
+    this.pressed = pressed;
+    if (!pressed) this.soon();
+  }
+
   bottom() {
     this.stuck = true;
     this.scroll.scrollTop = this.scroll.scrollHeight;
@@ -58,7 +67,8 @@ export class MessageList {
   }
 
   soon() {
-    if (this.waiting) return;
+    // A press that began on an element must end on the same one, or it is no click.
+    if (this.waiting || this.pressed) return;
     this.waiting = true;
     queueMicrotask(() => { this.waiting = false; this.draw(); });
   }

@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def cards(page: np.ndarray, colour=(200, 30, 30)) -> int:
     from skimage.measure import label
 
     near = np.abs(page - np.array(colour)).sum(axis=2) < 40
-    found = np.asarray(label(near))
+    found: Any = label(near)
     return sum(int((found == number).sum() > 10_000) for number in range(1, int(found.max()) + 1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.store import Store
 
 
-def gallery_key(guild_id: int) -> str:
+def gallery_key(guild_id: int | str) -> str:
     """Name the key under which a server's gallery channel is kept."""
     return f"discord:gallery:{guild_id}"
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import discord
 
+from bot.gallery import gallery_key
 from pipeline.domain import MAX_PROMPT
 from pipeline.engine import EngineOptions, clean_text
 from pipeline.errors import InvalidRequest
@@ -85,11 +86,6 @@ def preferences(options: EngineOptions, settings: Settings) -> dict[str, Prefere
         Preference("server_daily", "Pictures of all in 24 hours", _limit(settings.server_daily), server),
     )
     return {item.name: item for item in listed}
-
-
-def gallery_key(guild: str) -> str:
-    """Name where the store keeps a server's gallery channel."""
-    return f"discord:gallery:{guild}"
 
 
 async def read_level(store: Store, level: Level, place: str) -> dict[str, str]:

@@ -101,9 +101,7 @@ def picture(
         lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
     if lineage.again and step.asked_by:
         lines.append(f"{DICE} <@{step.asked_by}>: the same again with another seed")
-    elif step.kind is StepKind.TWEAK:
-        pass
-    elif step.asked_by and step.asked_by != session.owner:
+    elif step.kind is not StepKind.TWEAK and step.asked_by not in ("", session.owner):
         lines.append(f"{AGAIN} <@{step.asked_by}>")
     if lineage.parent is not None:
         named = texts.title(lineage.parent)

@@ -49,7 +49,7 @@ def train_autoencoder(
     if trainer.resume(run):
         log.say(f"resumed at step {trainer.step}")
     # The encoder has learned by now to keep neighbours together: what is left to gain is exactness.
-    noise, square = (0.12, 1.0) if keep_encoder is None else (0.06, 8.0)
+    noise, square = (0.12, 1.0) if keep_encoder is None else (0.04, 20.0)
     step_function = _step_function(trainer, noise=noise, square=square)
     held_out = held_out_pictures(24)
     quality = 0.0

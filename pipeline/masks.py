@@ -20,9 +20,10 @@ Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 Alpha = NDArray[np.float32]  # [H, W], 0..1
 
 MIN_GROW = 1.0  # pixels; a detector's masks end a little inside the object
-MAX_GROW = 4.0  # more reaches over what stands before a large object: heads and roofs before a sky
-MIN_FEATHER = 1.0
-MAX_FEATHER = 8.0
+MIN_FEATHER = 2.0
+# Size from which an object's rim grows no wider: more reaches over what stands before a large object, heads
+# and roofs before a sky, and the new outline comes to lie beside the old one.
+LARGE = 50.0
 MIN_PADDING = 16.0
 
 CELLS = 28  # a side of the soft masks that Mask R-CNN stretches over an object's box
@@ -59,16 +60,17 @@ def plan_patch(
 ) -> Patch:
     """Plan the repaint of `mask` [H, W] by a model that paints `native_size` squares best.
 
-    `grow`, `blur` and `padding` are shares of the object's size. The window keeps clear of the feathered zone
-    by the padding, is square where the picture allows, and is never larger than the picture.
+    `grow`, `blur` and `padding` are shares of the object's size; for the first two no more than `LARGE` of it
+    counts. The window keeps clear of the feathered zone by the padding, is square where the picture allows,
+    and is never larger than the picture.
     No pixel of `protect` [H, W] changes. Raises ValueError when the mask is empty.
     """
     area = int(np.count_nonzero(mask))
     if area == 0:
         raise ValueError("an empty mask has nothing to repaint")
     size = math.sqrt(area)
-    grow_px = min(max(grow * size, MIN_GROW), MAX_GROW)
-    feather_px = min(max(blur * size, MIN_FEATHER), MAX_FEATHER)
+    grow_px = max(grow * min(size, LARGE), MIN_GROW)
+    feather_px = max(blur * min(size, LARGE), MIN_FEATHER)
     reach = math.ceil(grow_px + feather_px)
     box = bounding_box(mask)
     window = _window(box, reach + max(padding * size, MIN_PADDING), mask.shape[0], mask.shape[1])
@@ -90,7 +92,7 @@ def plan_patch(
 
 def grown(mask: Mask, share: float) -> Mask:
     """Grow a mask by a share of its size, as `plan_patch` does before it feathers."""
-    pixels = min(max(share * math.sqrt(np.count_nonzero(mask)), MIN_GROW), MAX_GROW)
+    pixels = max(share * min(math.sqrt(np.count_nonzero(mask)), LARGE), MIN_GROW)
     return _distance_outside(mask) <= pixels if mask.any() else mask
 
 

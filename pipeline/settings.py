@@ -120,10 +120,12 @@ class Settings(BaseSettings):
         default=0.85, description="How far a repainted object may leave what was there (denoising strength)."
     )
     mask_grow: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.06, description="How far masks are grown, as a share of the object's size."
+        default=0.02,
+        description="How far masks are grown, as a share of the object's size (of 50 pixels at most).",
     )
     mask_blur: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.08, description="How wide the feathered border is, as a share of the object's size."
+        default=0.08,
+        description="How wide the feathered border is, as a share of the object's size (as above).",
     )
     mask_padding: Annotated[float, Field(ge=0, le=4)] = Field(
         default=0.5,

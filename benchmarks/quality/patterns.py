@@ -17,8 +17,8 @@ from pipeline.domain import Mask
 from pipeline.masks import bounding_box
 from scenes import PATTERNS
 
-SIDE = 48  # pixels of a crop
-TRAINING, TESTING = 2500, 400  # crops
+SIDE = 64  # pixels of a crop
+TRAINING, TESTING = 9000, 600  # crops
 _FIRST_TRAINING, _FIRST_TESTING = 7_000_000, HELD_OUT + (9 << 20)
 
 

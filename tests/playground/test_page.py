@@ -97,11 +97,18 @@ def imagine(browser: Browser) -> None:
     browser.see(".command-hint", "depth takes 0 to 8.")
     browser.keys(Keys.BACKSPACE, "1", Keys.ENTER)
     browser.see(".quote .mention", "/imagine")
-    browser.click(".thread-card")
+    browser.until(lambda: opened_thread(browser), "the thread, opened")
     browser.see(".embed-title", "First picture")
     browser.see(".embed-title", "Recursion 1")
     browser.see(".embed-footer", "notes 1 of 1")
     picture_is_there(browser)
+
+
+def opened_thread(browser: Browser) -> bool:
+    """Click on the thread's card unless the thread is open: the card moves while its messages are counted."""
+    if not browser.texts(".embed-title"):
+        browser.click(".thread-card")
+    return bool(browser.texts(".embed-title"))
 
 
 def at_picture(browser: Browser, title: str) -> str:
@@ -215,8 +222,9 @@ async def test_a_session_from_imagine_to_restart(browser: Browser, tmp_path: Pat
         # Not the same button again: all this took less than the two seconds of a double click.
         await do(press_deeper, browser, "Recursion 2")
         assert not house.discord.unknown_routes
-    refused = [line for line in browser.complaints() if "ERR_CONNECTION_REFUSED" not in line]
-    assert [line for line in refused if "WebSocket" not in line] == []
+    # The server was away for a while, and a live preview may be replaced while it is being loaded.
+    expected = ("ERR_CONNECTION_REFUSED", "WebSocket", "/now.webp")
+    assert [line for line in browser.complaints() if not any(word in line for word in expected)] == []
 
 
 def shown_pictures(house: House) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
@@ -17,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from pipeline.domain import Limits
 from pipeline.errors import ConfigurationError
 from pipeline.process_lock import FileLock
+from pipeline.store.rows import lock_key
 from pipeline.store.schema import sqlite_file
 
 Kind = TypeVar("Kind")
@@ -97,8 +97,7 @@ class Database:
                 yield
             return
         async with self._engine.connect() as connection:
-            key = int.from_bytes(hashlib.sha256(f"alone:{client}".encode()).digest()[:8], "big", signed=True)
-            if not await connection.scalar(select(func.pg_try_advisory_lock(key))):
+            if not await connection.scalar(select(func.pg_try_advisory_lock(lock_key("alone", client)))):
                 raise taken
             await connection.commit()  # the lock is the connection's, not the transaction's
             try:

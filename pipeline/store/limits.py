@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from pipeline.domain import Limits, StepState
 from pipeline.errors import InvalidRequest
 from pipeline.models import PreferenceRow, SessionRow, StepRow
+from pipeline.store.rows import lock_key
 
 _LIMIT_REACHED = {
     "member_waiting": (
@@ -47,6 +48,11 @@ async def check_limits(db: AsyncSession, session: SessionRow, member: str, every
     }
     if not any(limits.values()):
         return
+    if db.get_bind().dialect.name == "postgresql":
+        # Who asks at the same time counts after this transaction: neither sees yet what the other one adds.
+        await db.execute(
+            select(func.pg_advisory_xact_lock(lock_key("limits", session.client, session.guild)))
+        )
     own = StepRow.asked_by == member
     waiting = StepRow.state.in_((StepState.QUEUED, StepState.RUNNING))
     today = (StepRow.state != StepState.CANCELLED) & (

@@ -36,6 +36,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
+def lock_key(*parts: str) -> int:
+    """Make the number of one of PostgreSQL's advisory locks, 64 bits with a sign."""
+    return int.from_bytes(hashlib.sha256(":".join(parts).encode()).digest()[:8], "big", signed=True)
+
+
 def mask_to_png(mask: Mask) -> bytes:
     """Pack a bool mask [H, W] as a 1-bit PNG, white = True."""
     buffer = io.BytesIO()

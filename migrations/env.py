@@ -34,7 +34,13 @@ def _migrate(connection: Connection) -> None:
 
 async def _run(url: str) -> None:
     engine = create_async_engine(url, poolclass=pool.NullPool)
+    if engine.dialect.name == "sqlite":
+        # The driver's own transactions leave out what makes tables: a migration that is cut short would stay
+        # half done. With ours it is done or it is not, and a second program that starts waits for it.
+        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
     async with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
         await connection.run_sync(_migrate)
     await engine.dispose()
 

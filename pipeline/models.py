@@ -53,7 +53,11 @@ class Base(DeclarativeBase):
 
 class SessionRow(Base):
     __tablename__ = "sessions"
-    __table_args__ = (UniqueConstraint("client", "request", name="uq_sessions_client_request"),)
+    __table_args__ = (
+        UniqueConstraint("client", "request", name="uq_sessions_client_request"),
+        # A deleted session's number is never given again: messages that still show it would mean another one.
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     client: Mapped[str] = mapped_column(String(32))
@@ -94,6 +98,7 @@ class StepRow(Base):
     __table_args__ = (
         Index("ix_steps_state_delivered", "state", "delivered"),
         Index("ix_steps_asked_by_started_at", "asked_by", "started_at"),
+        {"sqlite_autoincrement": True},  # as for sessions
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -103,7 +108,7 @@ class StepRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     depth: Mapped[int]
     seed: Mapped[int] = mapped_column(BigInteger)
-    asked_by: Mapped[str] = mapped_column(String(64), default="", index=True)
+    asked_by: Mapped[str] = mapped_column(String(64), default="")
     request: Mapped[str] = mapped_column(Text, default="")
     origin: Mapped[str] = mapped_column(String(128), unique=True)
     attempt: Mapped[int] = mapped_column(default=1)

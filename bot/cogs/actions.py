@@ -194,6 +194,11 @@ class Actions(commands.Cog):
             return
         for step_id in cancelled:
             await self._outbox.remove_progress(await self._store.step(step_id), session.place)
+        # What waited there cannot begin any more, so none is missed. It is shown as /cancel shows it.
+        running = [one for one in await self._below(step) if one.state is StepState.RUNNING]
+        why = sentences.UNDONE_BY.format(user=interaction.user.id)
+        for one in running:
+            cancelled += await self._client.worker.cancel(one.id, why=why)
         parent = await self._store.step(step.parent_id or 0)
         heading = sentences.WENT_BACK.format(user=interaction.user.id)
         link = await self._outbox.show_again(parent, f"{SHOWN}{interaction.id}", heading)

@@ -54,13 +54,13 @@ def sources(folders: tuple[str, ...] = ("bot", "pipeline")) -> list[Source]:
     return found
 
 
-def bare(folder: str = "bot") -> list[str]:
+def bare(folder: Path = ROOT / "bot") -> list[str]:
     """List, as "file:line: text", words that are given to Discord to be shown and pass by `tr`.
 
     Names of commands and options are not among them: the catalogue's `[names]` are for those.
     """
     found: list[str] = []
-    for file in sorted((ROOT / folder).rglob("*.py")):
+    for file in sorted(folder.rglob("*.py")):
         tree = ast.parse(file.read_text("utf-8"))
         for node in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
             name = _name(node)
@@ -69,7 +69,7 @@ def bare(folder: str = "bot") -> list[str]:
             shown = [keyword.value for keyword in node.keywords if keyword.arg in _SHOWN]
             shown += node.args[:1] if name in _SHOWING else []
             said = [text for value in shown for text in _read(value, None)]
-            where = f"{file.relative_to(ROOT)}:{node.lineno}"
+            where = f"{file.name}:{node.lineno}"
             found += [f"{where}: {text}" for text in said if _WORD.search(text.replace("{}", ""))]
     return found
 

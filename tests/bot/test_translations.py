@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tomllib
+from pathlib import Path
 
 import discord
 import pytest
@@ -57,8 +58,13 @@ def test_placeholders_are_the_same(language: str) -> None:
     assert set(known(language).texts).isdisjoint(known(language).labels)
 
 
-def test_nothing_is_shown_past_the_translation() -> None:
+def test_nothing_is_shown_past_the_translation(tmp_path: Path) -> None:
     assert bare() == []
+    code = (
+        'Button(label="Press", custom_id="a")\nButton(label=tr("Press"))\nlines.append(f"{count} waiting")\n'
+    )
+    (tmp_path / "some.py").write_text(code)
+    assert bare(tmp_path) == ["some.py:1: Press", "some.py:3: {} waiting"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

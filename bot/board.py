@@ -12,6 +12,7 @@ import discord
 from bot import render
 from bot.cancelling import cancel_view
 from bot.outbox import NOWHERE, Outbox, is_passing
+from bot.translations import shown_in
 from pipeline.domain import StepState
 from pipeline.queue import Forecast, Waiting, forecast
 from pipeline.store import Store
@@ -90,7 +91,8 @@ class Board:
             step = await self._store.step(waiting.step_id)
             if step.state is not StepState.QUEUED:
                 return True
-            sheet = replace(render.queued(step, turn, now), view=cancel_view(step.id))
+            with shown_in(session):
+                sheet = replace(render.queued(step, turn, now), view=cancel_view(step.id))
             part = f"progress:{step.attempt}"
             posts = {post.part: post for post in await self._store.posts(step.id)}
             post = posts.get(part)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import discord
 
+from bot import sentences, texts
+from bot.translations import answer_in, tr, translated
 from pipeline.domain import Step
 from pipeline.errors import InvalidRequest, NotFound
 
@@ -20,7 +22,10 @@ class CancelButton(discord.ui.DynamicItem[discord.ui.Button], template=r"cancel:
     def __init__(self, step_id: int) -> None:
         super().__init__(
             discord.ui.Button(
-                label="Cancel", style=discord.ButtonStyle.secondary, emoji="✖️", custom_id=f"cancel:{step_id}"
+                label=tr("Cancel"),
+                style=discord.ButtonStyle.secondary,
+                emoji="✖️",
+                custom_id=f"cancel:{step_id}",
             )
         )
         self.step_id = step_id
@@ -34,10 +39,11 @@ class CancelButton(discord.ui.DynamicItem[discord.ui.Button], template=r"cancel:
 
     async def callback(self, interaction: discord.Interaction[Client]) -> None:  # type: ignore[override]
         """Cancel, and say so to the one who pressed."""
+        answer_in(interaction.locale)
         try:
             text = await self._cancel(interaction)
         except (InvalidRequest, NotFound) as error:
-            text = str(error)
+            text = translated(str(error))
         await interaction.response.send_message(text, ephemeral=True)
 
     async def _cancel(self, interaction: discord.Interaction[Client]) -> str:
@@ -78,4 +84,4 @@ async def cancel(client: Client, steps: list[Step], user_id: int) -> int:
 
 def cancelled_text(count: int) -> str:
     """Say how many pictures were cancelled."""
-    return f"Cancelled: {count} {'picture' if count == 1 else 'pictures'}."
+    return tr("Cancelled: {pictures}.", pictures=texts.counted(count, sentences.PICTURES))

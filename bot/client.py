@@ -37,7 +37,7 @@ from bot.pacing import Courtesy, Pacing
 from bot.rules import Rules
 from bot.translations import CommandTranslator, answer_in, tr, translated
 from bot.worker import Worker
-from pipeline.domain import Session
+from pipeline.domain import Post, Session
 from pipeline.engine import Pipeline
 from pipeline.errors import ContextualDiffusionError
 from pipeline.settings import Settings
@@ -205,6 +205,12 @@ class Client(commands.Bot):
     async def may_go_on(self, session: Session, user_id: int) -> bool:
         """Tell whether a member may go on with a session or change it."""
         return await self.rules.may_go_on(session, user_id)
+
+    async def speak_as(self, post: Post) -> None:
+        """Say all that follows in this task in a post's language; events tell of no member's own."""
+        step = await self.pipeline.store.step(post.step_id)
+        session = await self.pipeline.store.session(step.session_id)
+        answer_in(session.meta.get("locale"))
 
     async def say(self, place: int, text: str, *, about: int) -> None:
         """Answer a message with one plain sentence."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import discord
 
-from bot import images, render
+from bot import images, render, sentences, texts
 from bot.outbox import Outbox, is_passing
+from bot.translations import shown_in, tr
 from pipeline import provenance
 from pipeline.domain import Post, Session, Step, StepState
 from pipeline.errors import InvalidRequest
@@ -98,13 +99,14 @@ class Remover:
             lambda: next((e for e in images.encodings(cleaned) if len(e.data) <= limit), None)
         )
         lineage = await self._outbox.lineage(bare)
-        sheet = render.picture(session, bare, encoding, original=len(cleaned), lineage=lineage)
+        with shown_in(session):
+            sheet = render.picture(session, bare, encoding, original=len(cleaned), lineage=lineage)
         sheet = render.veiled(sheet, session)
         for post in await self._store.posts(step.id):
             if post.part != "picture" or not post.message:
                 continue
             partial = self._outbox.channel(post.place).get_partial_message(int(post.message))
-            why = "a message of mine that names you could not be changed"
+            why = sentences.NOT_CHANGED
             try:
                 await self._try(
                     partial.edit(embeds=list(sheet.embeds), attachments=sheet.attachments()), why, removal
@@ -147,13 +149,13 @@ class Remover:
             looked += 1
             written = message.type in (discord.MessageType.default, discord.MessageType.reply)
             if written and message.author.id not in (ours, int(session.owner or 0)):
-                removal.left["the thread stays, for others wrote in it"] += 1
+                removal.left[sentences.OTHERS_WROTE] += 1
                 return False
         if looked == _MANY:
-            removal.left["the thread stays, for much is written in it"] += 1
+            removal.left[sentences.MUCH_WRITTEN] += 1
             return False
         posts = [post for post in await self._store.posts_of(session.id) if self._is_in(post, session)]
-        if await self._try(thread.delete(), "the thread stays, for I lack Manage Threads", removal):
+        if await self._try(thread.delete(), sentences.NO_THREADS, removal):
             removal.threads += 1
             removal.messages += len(posts)
             return True
@@ -172,12 +174,12 @@ class Remover:
             if error.code == _ARCHIVED and await self._wake(place):
                 await self._delete(partial, removal)
             elif error.code not in _UNKNOWN:
-                self._count(error, "I may not delete messages there any more", removal)
+                self._count(error, sentences.NO_MESSAGES, removal)
             return
         removal.messages += 1
 
     async def _delete(self, partial: discord.PartialMessage, removal: Removal) -> None:
-        if await self._try(partial.delete(), "I may not delete messages there any more", removal):
+        if await self._try(partial.delete(), sentences.NO_MESSAGES, removal):
             removal.messages += 1
 
     async def _wake(self, place: str) -> bool:
@@ -207,7 +209,7 @@ class Remover:
             raise error
         log.info("cannot be deleted: %s", error)
         if error.code == _ARCHIVED:
-            why = "the thread is archived and locked"
+            why = sentences.LOCKED
         removal.left[why] += 1
 
 
@@ -215,24 +217,33 @@ def told(removal: Removal) -> str:
     """Say what is gone and what is not."""
     lines: list[str] = []
     if removal.sessions:
-        which = "The session" if removal.sessions == 1 else f"{removal.sessions} sessions"
-        verb = "is" if removal.sessions == 1 else "are"
+        gone = {
+            "pictures": texts.counted(removal.pictures, sentences.PICTURES),
+            "messages": texts.counted(removal.messages, sentences.MESSAGES),
+            "threads": texts.counted(removal.threads, sentences.THREADS),
+        }
         lines.append(
-            f"{which} with {count(removal.pictures, 'picture')} {verb} deleted; "
-            f"{count(removal.messages, 'message')} of mine and {count(removal.threads, 'thread')} went too."
+            tr(
+                "The session with {pictures} is deleted; {messages} of mine and {threads} went too.",
+                **gone,
+            )
+            if removal.sessions == 1
+            else tr(
+                "{count} sessions with {pictures} are deleted; {messages} of mine and {threads} went too.",
+                count=removal.sessions,
+                **gone,
+            )
         )
-    if removal.forgotten:
+    if removal.forgotten == 1:
+        lines.append(tr("1 step in others' sessions no longer has your id and words."))
+    elif removal.forgotten:
         lines.append(
-            f"{count(removal.forgotten, 'step')} in others' sessions no longer has your id and words."
-            if removal.forgotten == 1
-            else f"{removal.forgotten} steps in others' sessions no longer have your id and words."
+            tr(
+                "{count} steps in others' sessions no longer have your id and words.",
+                count=removal.forgotten,
+            )
         )
     if removal.wishes:
-        lines.append("Your own defaults are deleted.")
-    lines += [f"Left ({times}): {why}." for why, times in removal.left.items()]
-    return "\n".join(lines) or "There was nothing to delete."
-
-
-def count(number: int, noun: str) -> str:
-    """Write a number of things."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        lines.append(tr("Your own defaults are deleted."))
+    lines += [tr("Left ({count}): {why}.", count=times, why=tr(why)) for why, times in removal.left.items()]
+    return "\n".join(lines) or tr("There was nothing to delete.")

@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from bot import render, texts
 from bot.outbox import Outbox, is_passing, make_nonce
 from bot.pacing import Courtesy
+from bot.translations import shown_in, tr
 from pipeline.domain import Session
 from pipeline.store import Store
 
@@ -76,7 +77,8 @@ class Opener:
         if session.meta.get("where") != "channel":
             return session.meta["channel"]
         message = self._channel(session).get_partial_message(starter)
-        names = (render.thread_name(session), f"Session {session.id}")
+        with shown_in(session):
+            names = (render.thread_name(session), tr("Session {number}", number=session.id))
         for name in names:
             try:
                 thread = await message.create_thread(name=name, auto_archive_duration=ARCHIVE_MINUTES)
@@ -94,7 +96,8 @@ class Opener:
 
     async def _starter(self, session: Session) -> int:
         """Fill the command's own response; where that is gone, find or make the message in its place."""
-        content, embed = render.starter_content(session), render.starter(session)
+        with shown_in(session):
+            content, embed = render.starter_content(session), render.starter(session)
         token, age = session.meta.get("token"), datetime.now(UTC) - session.created_at
         if token and age < TOKEN_LIFE:
             webhook = discord.Webhook.partial(int(session.meta["application"]), token, client=self._client)

@@ -21,6 +21,7 @@ import discord
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from bot import images, render, texts
+from bot.translations import shown_in
 from pipeline.domain import Post, Session, Step, StepState
 from pipeline.errors import NotFound
 from pipeline.store import Store
@@ -102,10 +103,11 @@ class Outbox:
         if step.delivered or not (cancelled or step.state in (StepState.DONE, StepState.FAILED)):
             return
         if session.place != NOWHERE:
-            if step.state is StepState.DONE:
-                await self._show_done(session, step)
-            else:
-                await self._show_failed(session, step)
+            with shown_in(session):
+                if step.state is StepState.DONE:
+                    await self._show_done(session, step)
+                else:
+                    await self._show_failed(session, step)
             await self.remove_progress(step, session.place)
         await self._store.set_delivered(step_id, attempt=step.attempt)
 
@@ -156,13 +158,15 @@ class Outbox:
     async def show_again(self, step: Step, part: str, heading: str) -> str:
         """Show a done step's picture once more, at the end of its place; return the link to the message.
 
-        Raises discord.HTTPException for what passes with time, NotFound.
+        `heading` is in English, and is said in the session's language. Raises discord.HTTPException for what
+        passes with time, NotFound.
         """
         session, png = await self._store.session(step.session_id), await self._store.picture(step.id)
         if png is None:
             raise NotFound(f"There is no picture {step.id}; it may have been deleted.")
         async with self.lock(session.place):
-            message = await self._send_picture(session, step, png, part=part, heading=heading)
+            with shown_in(session):
+                message = await self._send_picture(session, step, png, part=part, heading=heading)
             if message is not None:
                 await self.react(session.place, message, render.AGAIN)
         return _jump(session, message) if message is not None else ""
@@ -178,7 +182,8 @@ class Outbox:
         link = await self.link(step.id)
 
         async def send(encoding: images.Encoding | None) -> int | None:
-            sheet = render.copy(session, step, encoding, link=link, part=GALLERY)
+            with shown_in(session):
+                sheet = render.copy(session, step, encoding, link=link, part=GALLERY)
             return await self.send(step, GALLERY, str(channel), sheet)
 
         async with self.lock(str(channel)):

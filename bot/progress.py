@@ -12,6 +12,7 @@ import discord
 from bot import images, render
 from bot.cancelling import cancel_view
 from bot.outbox import NOWHERE, Outbox, is_passing
+from bot.translations import shown_in
 from pipeline.domain import Event, PictureSaved, Progress, Step
 from pipeline.store import Store
 
@@ -96,8 +97,10 @@ class ProgressMessage:
         if session.place in ("", NOWHERE) or self._latest is None:
             return False
         whole = await self._small(self._picture)
-        sheet = render.progress(self._step, self._latest, whole, await self._small(self._window))
-        sheet = render.veiled(replace(sheet, view=cancel_view(self._step.id)), session)
+        crop = await self._small(self._window)
+        with shown_in(session):
+            sheet = render.progress(self._step, self._latest, whole, crop)
+            sheet = render.veiled(replace(sheet, view=cancel_view(self._step.id)), session)
         part = f"progress:{self._step.attempt}"
         posts = {post.part: post for post in await self._store.posts(self._step.id)}
         post = posts.get(part)

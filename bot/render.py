@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import discord
 
 from bot import images, texts, views
+from bot.translations import tr, translated
 from pipeline.domain import Progress, SceneObject, Session, Step, StepKind, StepState
 from pipeline.queue import Forecast
 from pipeline.render import outline_colour, outlined
@@ -66,7 +67,9 @@ def starter(session: Session) -> discord.Embed:
     """Show what was asked: the message from which a session's thread grows."""
     embed = discord.Embed(description=texts.quote(session.prompt, texts.DESCRIPTION), colour=_INK)
     if session.negative_prompt:
-        embed.add_field(name="without", value=texts.quote(session.negative_prompt, texts.FIELD), inline=False)
+        embed.add_field(
+            name=tr("without"), value=texts.quote(session.negative_prompt, texts.FIELD), inline=False
+        )
     size = f"{session.width} × {session.height}"
     embed.set_footer(text=f"{texts.session_marker(session)} · {size}")
     return embed
@@ -94,30 +97,40 @@ def picture(
 ) -> Sheet:
     """Show a step's picture. `original` is the size in bytes of the file that is kept; None = none fits.
 
-    `heading` says why a picture is shown once more, as the part of that name.
+    `heading` says why a picture is shown once more, as the part of that name; in English, like `step.notes`.
     """
-    lines = [heading] if heading else []
+    lines = [translated(heading)] if heading else []
     if step.kind is StepKind.TWEAK and step.asked_by:  # who asked may have been forgotten
         lines.append(f"✏️ <@{step.asked_by}>: {texts.quote(step.request, 1000)}")
     if lineage.again and step.asked_by:
-        lines.append(f"{DICE} <@{step.asked_by}>: the same again with another seed")
+        lines.append(f"{DICE} <@{step.asked_by}>: {tr('the same again with another seed')}")
     elif step.kind is not StepKind.TWEAK and step.asked_by not in ("", session.owner):
         lines.append(f"{AGAIN} <@{step.asked_by}>")
     if lineage.parent is not None:
         named = texts.title(lineage.parent)
         named = f"[{named}]({lineage.link})" if lineage.link else named
-        lines.append(f"{BRANCH} Branch from {named}" if lineage.branch else f"-# from {named}")
+        branched = f"{BRANCH} {tr('Branch from {picture}', picture=named)}"
+        lines.append(branched if lineage.branch else f"-# {tr('from {picture}', picture=named)}")
     if lineage.kept:
         names = ", ".join(f"{item.number} {item.name}" for item in lineage.kept)
-        lines.append(f"-# {LOCK} kept: {texts.quote(names, 250)}")
-    lines += [f"-# {texts.quote(note, 250)}" for note in step.notes[:8]]
+        lines.append(f"-# {LOCK} {tr('kept: {names}', names=texts.quote(names, 250))}")
+    lines += [f"-# {texts.quote(translated(note), 250)}" for note in step.notes[:8]]
     if encoding is None:
         lines.append(
-            f"The picture has {texts.size_of(original)}, and no version of it fits this channel. It is kept."
+            tr(
+                "The picture has {size}, and no version of it fits this channel. It is kept.",
+                size=texts.size_of(original),
+            )
         )
     elif encoding.remark:
-        lines.append(f"-# The picture has {texts.size_of(original)}, too much here: {encoding.remark}.")
-    lines.append(f"-# {AGAIN} goes one recursion deeper from here · a reply changes one thing in it")
+        remark = tr(
+            "The picture has {size}, too much here: {remark}.",
+            size=texts.size_of(original),
+            remark=translated(encoding.remark),
+        )
+        lines.append(f"-# {remark}")
+    advice = tr("{emoji} goes one recursion deeper from here · a reply changes one thing in it", emoji=AGAIN)
+    lines.append(f"-# {advice}")
     embed = discord.Embed(title=texts.title(step), description="\n".join(lines), colour=_INK)
     footer = f"{texts.marker(step.id, part)} · depth {step.depth} · seed {step.seed} · {step.model}"
     embed.set_footer(text=texts.plain(footer, 512))
@@ -134,9 +147,9 @@ def copy(session: Session, step: Step, encoding: images.Encoding | None, *, link
     if link:
         lines.append(f"[{texts.title(step)}]({link}) · <@{session.owner}>")
     if encoding is None:
-        lines.append("No version of the picture fits here; it is kept where it was made.")
+        lines.append(tr("No version of the picture fits here; it is kept where it was made."))
     elif encoding.remark:
-        lines.append(f"-# {encoding.remark}")
+        lines.append(f"-# {translated(encoding.remark)}")
     embed = discord.Embed(description="\n".join(lines), colour=_INK)
     footer = f"{texts.marker(step.id, part)} · depth {step.depth} · seed {step.seed} · {step.model}"
     embed.set_footer(text=texts.plain(footer, 512))
@@ -159,7 +172,8 @@ async def notes(step: Step, objects: Sequence[SceneObject], png: bytes) -> list[
     if step.kind is not StepKind.TWEAK:  # a tweak has its parent's story, which was told
         head.description = texts.quote(step.story, 2000)
     if step.source:
-        head.description = f"{head.description or ''}\n-# written by {texts.quote(step.source, 100)}".strip()
+        written = tr("written by {source}", source=texts.quote(translated(step.source), 100))
+        head.description = f"{head.description or ''}\n-# {written}".strip()
     head.set_image(url=f"attachment://{name}")
     listed = texts.plain(", ".join(f"{item.number} {item.name}" for item in objects), 1000)
     entries = [(head, (name, overlay, listed))]
@@ -170,15 +184,21 @@ async def notes(step: Step, objects: Sequence[SceneObject], png: bytes) -> list[
 
 def failure(step: Step, waiting: int) -> Sheet:
     """Say why a step failed and what to do; `waiting` steps wait for it."""
-    lines = [texts.clip(step.error, 1500)]
-    if waiting:
-        lines.append(f"{waiting} more {'picture waits' if waiting == 1 else 'pictures wait'} for this one.")
-    cancelled = step.state is StepState.CANCELLED
-    again = f"React {AGAIN} to this message to {'take it up again' if cancelled else 'try again'}"
-    other = "." if step.parent_id is None else ", or to an earlier picture to go on from there."
-    lines.append(again + other)
-    how, colour = ("cancelled", _GREY) if cancelled else ("not done", _RED)
-    embed = discord.Embed(title=f"{texts.title(step)}: {how}", description="\n".join(lines), colour=colour)
+    lines = [texts.clip(translated(step.error), 1500)]
+    if waiting == 1:
+        lines.append(tr("1 more picture waits for this one."))
+    elif waiting:
+        lines.append(tr("{count} more pictures wait for this one.", count=waiting))
+    named = texts.title(step)
+    if step.state is StepState.CANCELLED:
+        title, colour = tr("{picture}: cancelled", picture=named), _GREY
+        lines.append(tr("React {emoji} to this message to take it up again.", emoji=AGAIN))
+    else:
+        title, colour = tr("{picture}: not done", picture=named), _RED
+        lines.append(tr("React {emoji} to this message to try again.", emoji=AGAIN))
+    if step.parent_id is not None:
+        lines.append(tr("React {emoji} to an earlier picture to go on from there.", emoji=AGAIN))
+    embed = discord.Embed(title=title, description="\n".join(lines), colour=colour)
     embed.set_footer(text=texts.marker(step.id, f"error:{step.attempt}"))
     return Sheet((embed,))
 
@@ -186,10 +206,15 @@ def failure(step: Step, waiting: int) -> Sheet:
 def progress(step: Step, latest: Progress, whole: bytes | None, crop: bytes | None) -> Sheet:
     """Show how far a step is: `whole` is the picture so far, `crop` the window being repainted (WebP)."""
     doing = {
-        "paint": "Painting",
-        "find": "Looking for objects",
-        "describe": "Writing the story and the notes",
-        "repaint": f"Repainting object {latest.done + 1} of {latest.total}: {texts.quote(latest.label, 100)}",
+        "paint": tr("Painting"),
+        "find": tr("Looking for objects"),
+        "describe": tr("Writing the story and the notes"),
+        "repaint": tr(
+            "Repainting object {number} of {count}: {name}",
+            number=latest.done + 1,
+            count=latest.total,
+            name=texts.quote(latest.label, 100),
+        ),
     }[latest.stage]
     embed = discord.Embed(
         title=texts.title(step),
@@ -199,10 +224,10 @@ def progress(step: Step, latest: Progress, whole: bytes | None, crop: bytes | No
     embed.set_footer(text=texts.marker(step.id, f"progress:{step.attempt}"))
     files: list[tuple[str, bytes, str]] = []
     if whole is not None:
-        files.append(("so-far.webp", whole, "The picture so far"))
+        files.append(("so-far.webp", whole, tr("The picture so far")))
         embed.set_image(url="attachment://so-far.webp")
     if crop is not None:
-        files.append(("now.webp", crop, "The object being repainted"))
+        files.append(("now.webp", crop, tr("The object being repainted")))
         embed.set_thumbnail(url="attachment://now.webp")
     return Sheet((embed,), tuple(files))
 
@@ -210,15 +235,18 @@ def progress(step: Step, latest: Progress, whole: bytes | None, crop: bytes | No
 def queued(step: Step, turn: Forecast, now: float) -> Sheet:
     """Show a step's place in the queue. `now` is in seconds since 1970."""
     if turn.ahead == 0:
-        lines = ["It is next."]
+        lines = [tr("It is next.")]
+    elif turn.ahead == 1:
+        lines = [tr("1 picture is before it.")]
     else:
-        lines = [f"{turn.ahead} {'picture is' if turn.ahead == 1 else 'pictures are'} before it."]
+        lines = [tr("{count} pictures are before it.", count=turn.ahead)]
     if turn.starts is None:
-        lines.append("When it begins is not known: too few such pictures were painted here so far.")
+        lines.append(tr("When it begins is not known: too few such pictures were painted here so far."))
     else:
         # Discord goes on counting in such a time by itself.
-        lines.append(f"It should begin <t:{round(now + turn.starts)}:R>.")
-    embed = discord.Embed(title=f"{texts.title(step)}: waiting", description="\n".join(lines), colour=_GREY)
+        lines.append(tr("It should begin {time}.", time=f"<t:{round(now + turn.starts)}:R>"))
+    title = tr("{picture}: waiting", picture=texts.title(step))
+    embed = discord.Embed(title=title, description="\n".join(lines), colour=_GREY)
     embed.set_footer(text=texts.marker(step.id, f"progress:{step.attempt}"))
     return Sheet((embed,))
 
@@ -230,10 +258,10 @@ def _overlay(png: bytes, objects: Sequence[SceneObject]) -> bytes:
 def _object(step: Step, item: SceneObject, cut: bytes) -> tuple[discord.Embed, tuple[str, bytes, str]]:
     name = f"step-{step.id}-object-{item.number}.webp"
     tags = texts.quote(", ".join(item.tags), 400)
-    label = texts.quote(f"{item.detection.label}, {item.detection.score:.0%} sure", 80)
+    sure = tr("{label}, {share} sure", label=item.detection.label, share=f"{item.detection.score:.0%}")
     embed = discord.Embed(
         title=f"{item.number} · {texts.quote(item.name, 100)}",
-        description=f"{tags}\n-# {label}",
+        description=f"{tags}\n-# {texts.quote(sure, 80)}",
         colour=discord.Colour.from_rgb(*outline_colour(item.number)),
     )
     embed.set_thumbnail(url=f"attachment://{name}")

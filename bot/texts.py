@@ -68,6 +68,18 @@ def title(step: Step) -> str:
     return tr("Recursion {depth}, one thing changed", depth=step.depth)
 
 
+def short_title(step: Step) -> str:
+    """Name a step, for its reader, in as few words as its card in the drawing of a session does."""
+    if step.kind is not StepKind.TWEAK:
+        return title(step)
+    return tr("Tweak") if step.depth == 0 else tr("Tweak · depth {depth}", depth=step.depth)
+
+
+def counted(number: int, forms: tuple[str, str]) -> str:
+    """Write a number of things, for its reader; `forms` is one of bot/sentences.py."""
+    return tr(forms[number != 1], count=number)
+
+
 def bar(share: float, cells: int = 12) -> str:
     """Draw a share 0..1."""
     full = round(max(0.0, min(1.0, share)) * cells)

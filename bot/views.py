@@ -16,6 +16,7 @@ import discord
 from discord import ui
 
 from bot import texts
+from bot.translations import tr
 from pipeline.domain import MAX_PROMPT, SceneObject, Step
 
 if TYPE_CHECKING:
@@ -24,25 +25,6 @@ if TYPE_CHECKING:
 _REF = r"(?P<id>\d{1,18}):(?P<key>[0-9a-f]{6})"
 _FORM = re.compile(rf"tell:{_REF}:(?P<number>\d{{1,3}})")
 _OPTIONS = 25  # of a menu
-
-# action: emoji, label. The first row below every picture.
-_ROW = {
-    "deeper": ("🔁", "Deeper"),
-    "tweak": ("✏️", "Tweak"),
-    "again": ("🎲", "Again"),
-    "undo": ("↩️", "Undo"),
-    "look": ("🔍", "Look"),
-}
-# What the menu below it offers: emoji, label, what it does.
-_MORE = {
-    "branch": ("🌿", "Branch from here", "Show this picture again and go on from it"),
-    "keep": ("🔒", "Keep objects…", "Choose what stays untouched in all that follows"),
-    "film": ("🎞️", "Animation", "All pictures from the first to this one, for you alone"),
-    "gallery": ("⭐", "To the gallery", "Show it in this server's gallery channel"),
-    "dm": ("✉️", "To my DMs", "Send me a copy"),
-    "delete": ("🗑️", "Delete…", "This picture and all that was made from it"),
-}
-_LOOKS = {"outlines": "Outlines", "plain": "Picture", "before": "Before"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +98,23 @@ DYNAMIC = (ActionButton, ActionMenu)
 def below_picture(step: Step) -> ui.View:
     """What members can do with a step's picture. A first picture has nothing to undo."""
     ref = Ref.of(step)
+    # action: emoji, label. The first row below every picture.
+    row = {
+        "deeper": ("🔁", tr("Deeper")),
+        "tweak": ("✏️", tr("Tweak")),
+        "again": ("🎲", tr("Again")),
+        "undo": ("↩️", tr("Undo")),
+        "look": ("🔍", tr("Look")),
+    }
+    # What the menu below it offers: emoji, label, what it does.
+    more = {
+        "branch": ("🌿", tr("Branch from here"), tr("Show this picture again and go on from it")),
+        "keep": ("🔒", tr("Keep objects…"), tr("Choose what stays untouched in all that follows")),
+        "film": ("🎞️", tr("Animation"), tr("All pictures from the first to this one, for you alone")),
+        "gallery": ("⭐", tr("To the gallery"), tr("Show it in this server's gallery channel")),
+        "dm": ("✉️", tr("To my DMs"), tr("Send me a copy")),
+        "delete": ("🗑️", tr("Delete…"), tr("This picture and all that was made from it")),
+    }
     items: list[ui.Item[Any]] = [
         ActionButton.make(
             ref,
@@ -125,19 +124,19 @@ def below_picture(step: Step) -> ui.View:
             row=0,
             disabled=action == "undo" and step.parent_id is None,
         )
-        for action, (emoji, label) in _ROW.items()
+        for action, (emoji, label) in row.items()
     ]
     options = [
         discord.SelectOption(value=action, emoji=emoji, label=label, description=what)
-        for action, (emoji, label, what) in _MORE.items()
+        for action, (emoji, label, what) in more.items()
     ]
-    return _view(*items, ActionMenu.make(ref, "more", options, placeholder="More…", row=1))
+    return _view(*items, ActionMenu.make(ref, "more", options, placeholder=tr("More…"), row=1))
 
 
 def choose_object(step: Step, objects: Sequence[SceneObject], *, kept: Collection[int]) -> ui.View:
     """Ask which object to tweak; one that is kept is not offered."""
     options = [_option(item) for item in objects if item.number not in kept]
-    menu = ActionMenu.make(Ref.of(step), "tweak", options[:_OPTIONS], placeholder="Which object?")
+    menu = ActionMenu.make(Ref.of(step), "tweak", options[:_OPTIONS], placeholder=tr("Which object?"))
     return _view(menu)
 
 
@@ -148,7 +147,7 @@ def choose_kept(step: Step, objects: Sequence[SceneObject], *, kept: Collection[
         Ref.of(step),
         "keep",
         options,
-        placeholder="Nothing is kept",
+        placeholder=tr("Nothing is kept"),
         min_values=0,
         max_values=len(options),
     )
@@ -158,10 +157,11 @@ def choose_kept(step: Step, objects: Sequence[SceneObject], *, kept: Collection[
 def looks(step: Step, shown: str) -> ui.View:
     """Switch between a picture's outlines, the picture and the one before it; what is shown is pressed."""
     ref = Ref.of(step)
+    labels = {"outlines": tr("Outlines"), "plain": tr("Picture"), "before": tr("Before")}
     return _view(
         *(
             ActionButton.make(ref, look, label=label, disabled=look == shown)
-            for look, label in _LOOKS.items()
+            for look, label in labels.items()
             if look != "before" or step.parent_id is not None
         )
     )
@@ -170,7 +170,7 @@ def looks(step: Step, shown: str) -> ui.View:
 def confirm_delete(step: Step) -> ui.View:
     """Ask whether a deletion is meant."""
     button = ActionButton.make(
-        Ref.of(step), "really", emoji="🗑️", label="Delete", style=discord.ButtonStyle.danger
+        Ref.of(step), "really", emoji="🗑️", label=tr("Delete"), style=discord.ButtonStyle.danger
     )
     return _view(button)
 
@@ -183,11 +183,11 @@ def form(step: Step, item: SceneObject) -> ui.Modal:
         custom_id="words",
         style=discord.TextStyle.paragraph,
         default=", ".join(item.tags)[:1000] or None,
-        placeholder="red leather, striped",
+        placeholder=tr("red leather, striped"),
         max_length=min(1000, MAX_PROMPT),
     )
     modal.add_item(
-        ui.Label(text="What it should become", description="Tags, or plain words", component=field)
+        ui.Label(text=tr("What it should become"), description=tr("Tags, or plain words"), component=field)
     )
     modal.stop()  # nothing waits for it here: the answer may come to another process
     return modal

@@ -17,6 +17,7 @@ from discord.ext import commands
 from bot import images, render, sentences, texts, views
 from bot.gallery import gallery_channel
 from bot.outbox import SHOWN, fitting, is_passing, make_nonce
+from bot.translations import answer_in, shown_in, tr, translated
 from bot.views import Ref
 from pipeline.domain import SceneObject, Session, Step, StepState
 from pipeline.errors import ContextualDiffusionError, InvalidRequest, NotFound
@@ -86,7 +87,9 @@ class Actions(commands.Cog):
                 await self._set_kept(interaction, step, {int(value) for value in values})
             else:
                 # Sent anew, the menu shows nothing as chosen, so that the same can be chosen again.
-                await interaction.response.edit_message(view=views.below_picture(step))
+                with shown_in(await self._store.session(step.session_id)):
+                    below = views.below_picture(step)
+                await interaction.response.edit_message(view=below)
                 await self._more[values[0]](interaction, step)
 
         await self._answering(interaction, work)
@@ -138,7 +141,7 @@ class Actions(commands.Cog):
                 raise InvalidRequest(sentences.TWICE)
             queued = await ask(step.id, asked_by=user, origin=f"{prefix}{interaction.id}")
         await self._client.worker.wake()
-        await self._say(interaction, sentences.QUEUED.format(title=texts.title(queued)))
+        await self._say(interaction, tr(sentences.QUEUED, title=texts.title(queued)))
 
     async def _tweak(self, interaction: Interaction, step: Step) -> None:
         await self._may_go_on(interaction, step)
@@ -148,7 +151,7 @@ class Actions(commands.Cog):
         kept = await self._pipeline.kept_numbers(step.id)
         if len(kept) == len(objects):
             raise InvalidRequest(sentences.ALL_KEPT)
-        await self._say(interaction, sentences.WHICH, view=views.choose_object(step, objects, kept=kept))
+        await self._say(interaction, tr(sentences.WHICH), view=views.choose_object(step, objects, kept=kept))
 
     async def _open_form(self, interaction: Interaction, step: Step, number: int) -> None:
         await self._may_go_on(interaction, step)
@@ -165,7 +168,7 @@ class Actions(commands.Cog):
             origin=f"discord:form:{interaction.id}",
         )
         await self._client.worker.wake()
-        text = sentences.TWEAKED.format(number=item.number, title=texts.title(queued))
+        text = tr(sentences.TWEAKED, number=item.number, title=texts.title(queued))
         await self._say(interaction, text)
 
     async def _object(self, step: Step, number: int) -> SceneObject:
@@ -187,41 +190,46 @@ class Actions(commands.Cog):
         if not moved:
             current = await self._store.current(session.id)
             named = await self._named(current) if current is not None else ""
-            await self._say(interaction, sentences.UNDONE_ALREADY.format(picture=named))
+            await self._say(interaction, tr(sentences.UNDONE_ALREADY, picture=named))
             return
         for step_id in cancelled:
             await self._outbox.remove_progress(await self._store.step(step_id), session.place)
+        # What waited there cannot begin any more, so none is missed. It is shown as /cancel shows it.
+        running = [one for one in await self._below(step) if one.state is StepState.RUNNING]
+        why = sentences.UNDONE_BY.format(user=interaction.user.id)
+        for one in running:
+            cancelled += await self._client.worker.cancel(one.id, why=why)
         parent = await self._store.step(step.parent_id or 0)
         heading = sentences.WENT_BACK.format(user=interaction.user.id)
         link = await self._outbox.show_again(parent, f"{SHOWN}{interaction.id}", heading)
-        lines = [sentences.UNDONE.format(picture=_linked(parent, link))]
+        lines = [tr(sentences.UNDONE, picture=_linked(parent, link))]
         if cancelled:
-            lines.append(sentences.CANCELLED.format(count=len(cancelled)))
+            lines.append(tr(sentences.CANCELLED, count=len(cancelled)))
         await self._say(interaction, "\n".join(lines))
 
     async def _branch(self, interaction: Interaction, step: Step) -> None:
         await self._may_go_on(interaction, step)
         if not await self._store.go_to(step.id):
             named = await self._named(step)
-            await self._say(interaction, sentences.BRANCHED_ALREADY.format(picture=named))
+            await self._say(interaction, tr(sentences.BRANCHED_ALREADY, picture=named))
             return
         heading = sentences.BRANCHED.format(user=interaction.user.id)
         link = await self._outbox.show_again(step, f"{SHOWN}{interaction.id}", heading)
-        await self._say(interaction, sentences.BRANCH_BEGUN.format(picture=_linked(step, link)))
+        await self._say(interaction, tr(sentences.BRANCH_BEGUN, picture=_linked(step, link)))
 
     async def _keep(self, interaction: Interaction, step: Step) -> None:
         await self._may_go_on(interaction, step)
         objects = await self._pipeline.objects(step.id)
         kept = await self._pipeline.kept_numbers(step.id)
         view = views.choose_kept(step, objects, kept=kept)
-        await self._say(interaction, sentences.CHOOSE_KEPT, view=view)
+        await self._say(interaction, tr(sentences.CHOOSE_KEPT), view=view)
 
     async def _set_kept(self, interaction: Interaction, step: Step, numbers: set[int]) -> None:
         await self._may_go_on(interaction, step)
         kept = await self._pipeline.keep(step.id, numbers)
         objects = await self._store.objects(step.id)
         names = texts.quote(", ".join(f"{item.number} {item.name}" for item in kept), 1500)
-        text = sentences.KEPT.format(names=names) if kept else sentences.NOTHING_KEPT
+        text = tr(sentences.KEPT, names=names) if kept else tr(sentences.NOTHING_KEPT)
         view = views.choose_kept(step, objects, kept=numbers)
         await interaction.response.edit_message(content=text, view=view)
 
@@ -249,7 +257,7 @@ class Actions(commands.Cog):
             png = await asyncio.to_thread(outlined, png, found)
         data = await asyncio.to_thread(images.overview, png)
         text = {"outlines": sentences.OUTLINES, "plain": sentences.PLAIN, "before": sentences.BEFORE}[shown]
-        sentence = text.format(picture=await self._named(of))
+        sentence = tr(text, picture=await self._named(of))
         return sentence, discord.File(io.BytesIO(data), f"step-{of.id}-{shown}.webp")
 
     async def _film(self, interaction: Interaction, step: Step) -> None:
@@ -261,7 +269,7 @@ class Actions(commands.Cog):
         if data is None:
             raise InvalidRequest(sentences.TOO_LONG_FILM.format(count=len(path)))
         file = discord.File(io.BytesIO(data), f"session-{step.session_id}-to-step-{step.id}.webp")
-        await self._say(interaction, sentences.FILM.format(count=len(path)), file=file)
+        await self._say(interaction, tr(sentences.FILM, count=len(path)), file=file)
 
     # -- showing elsewhere ------------------------------------------------------------------------
 
@@ -280,7 +288,7 @@ class Actions(commands.Cog):
         post, fresh = shown
         link = f"https://discord.com/channels/{interaction.guild_id}/{post.place}/{post.message}"
         text = sentences.IN_GALLERY if fresh else sentences.IN_GALLERY_ALREADY
-        await self._say(interaction, text.format(link=link))
+        await self._say(interaction, tr(text, link=link))
 
     async def _dm(self, interaction: Interaction, step: Step) -> None:
         session, png = await self._store.session(step.session_id), await self._picture(step)
@@ -297,31 +305,27 @@ class Actions(commands.Cog):
             if error.code != _DMS_CLOSED:
                 raise
             raise InvalidRequest(sentences.DMS_CLOSED) from error
-        await self._say(interaction, sentences.SENT)
+        await self._say(interaction, tr(sentences.SENT))
 
     # -- deleting ---------------------------------------------------------------------------------
 
     async def _ask_delete(self, interaction: Interaction, step: Step) -> None:
         below = await self._may_delete(interaction, step)
         form = sentences.DELETE_MORE if below else sentences.DELETE_ONE
-        text = form.format(picture=await self._named(step), count=below)
+        text = tr(form, picture=await self._named(step), count=below)
         await self._say(interaction, text, view=views.confirm_delete(step))
 
     async def _delete(self, interaction: Interaction, step: Step) -> None:
         await self._may_delete(interaction, step)
         await interaction.response.defer()
         pictures, messages = await self._outbox.delete_step(step)
-        text = sentences.DELETED.format(pictures=pictures, messages=messages)
+        text = tr(sentences.DELETED, pictures=pictures, messages=messages)
         await interaction.edit_original_response(content=text, view=None)
 
     async def _may_delete(self, interaction: Interaction, step: Step) -> int:
         """Return how many steps go with one. Raises InvalidRequest where the member must not delete it."""
         session, user = await self._store.session(step.session_id), str(interaction.user.id)
-        ids, below = {step.id}, []
-        for one in await self._store.steps(step.session_id):
-            if one.parent_id in ids:
-                ids.add(one.id)
-                below.append(one)
+        below = await self._below(step)
         moderates = interaction.guild_id is not None and interaction.permissions.manage_messages
         own = all(one.asked_by == user for one in (step, *below))
         if not (moderates or own or session.owner == user):
@@ -336,6 +340,15 @@ class Actions(commands.Cog):
         if Ref.of(step) != ref:  # the number is another database's
             raise NotFound(f"There is no picture {ref.step_id}; it may have been deleted.")
         return step
+
+    async def _below(self, step: Step) -> list[Step]:
+        """List all that was made from a step, or is to be."""
+        ids, below = {step.id}, list[Step]()
+        for one in await self._store.steps(step.session_id):
+            if one.parent_id in ids:
+                ids.add(one.id)
+                below.append(one)
+        return below
 
     async def _may_go_on(self, interaction: Interaction, step: Step) -> Session:
         session = await self._store.session(step.session_id)
@@ -360,22 +373,23 @@ class Actions(commands.Cog):
             await interaction.response.send_message(text, ephemeral=True, **more)
 
     async def _answering(self, interaction: Interaction, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work; whatever goes wrong is one plain sentence for the one who asked."""
+        """Do the work in the language of who asked; what goes wrong is one plain sentence, for them alone."""
+        answer_in(interaction.locale)
         try:
             await work()
             return
         except ContextualDiffusionError as error:
-            text = str(error)
+            text = translated(str(error))
         except discord.HTTPException as error:
             if error.code == _UNKNOWN_INTERACTION:
                 # Three seconds were over. What was asked is written down, where it is a step.
                 log.warning("interaction %s was acknowledged too late", interaction.id)
                 return
             log.log(logging.INFO if is_passing(error) else logging.ERROR, "interaction: %s", error)
-            text = sentences.UNREACHABLE
+            text = tr(sentences.UNREACHABLE)
         except Exception:
             log.exception("interaction %s failed", interaction.id)
-            text = sentences.BROKEN.format(interaction=interaction.id)
+            text = tr(sentences.BROKEN, number=interaction.id)
         with suppress(discord.HTTPException):
             await self._say(interaction, text)
 

@@ -46,6 +46,7 @@ class Replies(commands.Cog):
     async def _take(self, message: discord.Message, post: Post) -> None:
         if post.part == GALLERY:
             return  # people talk about pictures there
+        await self._client.speak_as(post)
         if self._unreadable(message):
             await self._explain_ping(message)
         elif post.part.startswith("error:"):

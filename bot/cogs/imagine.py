@@ -9,6 +9,7 @@ import discord
 from discord import app_commands
 
 from bot.attachments import attached
+from bot.translations import language_of_posts
 from pipeline.domain import MAX_PROMPT, MAX_SEED
 from pipeline.errors import InvalidRequest
 
@@ -161,6 +162,7 @@ def _meta(interaction: discord.Interaction) -> dict[str, str]:
         "guild": str(interaction.guild_id or ""),
         "application": str(interaction.application_id),
         "token": interaction.token,
+        "locale": language_of_posts(interaction),
     }
 
 

@@ -11,6 +11,7 @@ from discord import app_commands
 
 from bot import access, texts
 from bot.attachments import fetched
+from bot.translations import tr, translated
 from pipeline import provenance, uploads
 from pipeline.domain import Session, Step
 from pipeline.errors import InvalidRequest, NotFound
@@ -23,12 +24,6 @@ log = logging.getLogger(__name__)
 FILES = 4  # of one message
 _INK = discord.Colour(0x7C6FD9)
 _GREY = discord.Colour(0x9A94A8)
-_KINDS = {"generate": "painted from the prompt", "recurse": "one recursion", "tweak": "one thing changed"}
-
-NOTHING = (
-    "This file tells nothing of how it was made. It is not one of my pictures, or a program that saved it "
-    "again left that out, as screenshots and some apps do; the file that I posted tells it."
-)
 
 
 def info_command(client: Client) -> app_commands.ContextMenu:
@@ -48,7 +43,8 @@ def info_command(client: Client) -> app_commands.ContextMenu:
         else:
             embeds = [await _of_file(client, interaction, file) for file in pictures[:FILES]]
         if len(pictures) > FILES and post is None:
-            embeds[-1].set_footer(text=f"{len(pictures) - FILES} more pictures of this message were not read")
+            left = len(pictures) - FILES
+            embeds[-1].set_footer(text=tr("{count} more pictures of this message were not read", count=left))
         # All embeds of a message together may have 6000 characters: one a message, then.
         for embed in embeds:
             await interaction.followup.send(embed=embed, ephemeral=True)
@@ -71,10 +67,11 @@ async def _of_step(client: Client, interaction: discord.Interaction, step_id: in
         with uploads.open_checked(png) as image:
             record = provenance.record_of(provenance.texts_of(image))
     if record is None:
-        return discord.Embed(description="This step has no picture yet, or none any more.", colour=_GREY)
+        text = tr("This step has no picture yet, or none any more.")
+        return discord.Embed(description=text, colour=_GREY)
     step = await store.step(step_id)
     session = await store.session(step.session_id)
-    return _tell(record, f"Step {step.id} of session {session.id}.")
+    return _tell(record, tr("Step {step} of session {session}.", step=step.id, session=session.id))
 
 
 async def _of_file(
@@ -86,17 +83,23 @@ async def _of_file(
         with uploads.open_checked(data) as image:
             found = provenance.texts_of(image)
     except InvalidRequest as error:
-        return discord.Embed(title=texts.plain(file.filename, 200), description=str(error), colour=_GREY)
+        text = translated(str(error))
+        return discord.Embed(title=texts.plain(file.filename, 200), description=text, colour=_GREY)
     record = provenance.record_of(found)
     if record is not None:
         return _tell(record, await _known(client, interaction, data))
-    embed = discord.Embed(title=texts.plain(file.filename, 200), colour=_GREY, description=NOTHING)
     if words := found.get(provenance.PARAMETERS):
-        embed.description = (
+        text = tr(
             "This is not one of my pictures, or what I wrote into it is damaged. "
-            f"It carries another program's parameters:\n{texts.quote(words, 3000)}"
+            "It carries another program's parameters:\n{words}",
+            words=texts.quote(words, 3000),
         )
-    return embed
+    else:
+        text = tr(
+            "This file tells nothing of how it was made. It is not one of my pictures, or a program that "
+            "saved it again left that out, as screenshots and some apps do; the file that I posted tells it."
+        )
+    return discord.Embed(title=texts.plain(file.filename, 200), colour=_GREY, description=text)
 
 
 async def _known(client: Client, interaction: discord.Interaction, data: bytes) -> str:
@@ -109,47 +112,67 @@ async def _known(client: Client, interaction: discord.Interaction, data: bytes) 
             continue
         if await access.may_see(client, interaction, session):
             return await _place(client, session, step)
-    return (
+    return tr(
         "This is what the file says of itself; I have no such file in a session that you may see, "
         "so I cannot vouch for it."
     )
 
 
 async def _place(client: Client, session: Session, step: Step) -> str:
-    words = f"Exactly step {step.id} of session {session.id}"
     for post in await client.pipeline.store.posts(step.id):
         if post.part == "picture" and post.message:
             link = texts.jump(session.meta.get("guild", ""), post.place, post.message)
-            return f"{words}: [the original]({link})."
-    return f"{words}."
+            return tr(
+                "Exactly step {step} of session {session}: [the original]({link}).",
+                step=step.id,
+                session=session.id,
+                link=link,
+            )
+    return tr("Exactly step {step} of session {session}.", step=step.id, session=session.id)
 
 
 def _tell(record: provenance.Record, whence: str) -> discord.Embed:
     """Show what a picture tells; every word of it may have been written by anyone."""
-    embed = discord.Embed(title="Image info", description=whence, colour=_INK)
+    embed = discord.Embed(title=tr("Image info"), description=whence, colour=_INK)
 
     def add(name: str, value: str, limit: int, *, inline: bool = False) -> None:
         if value:
             embed.add_field(name=name, value=texts.quote(value, limit), inline=inline)
 
-    add("prompt", record.prompt, 1000)
-    add("without", record.negative_prompt, 400)
-    kind = _KINDS.get(record.kind, record.kind)
-    add("made by", f"{kind}, depth {record.depth}", 100, inline=True)
-    add("seed", f"{record.seed} (session {record.session_seed})", 60, inline=True)
-    size = f"{record.width} × {record.height}, {record.steps} steps, guidance {record.guidance:g}"
-    add("painted", size, 100, inline=True)
-    add("models", ", ".join(f"{name}: {model}" for name, model in record.models.items() if model), 300)
-    add("asked for", record.reply, 300)
-    add("story", record.story, 900)
+    kinds = {
+        "generate": tr("painted from the prompt"),
+        "recurse": tr("one recursion"),
+        "tweak": tr("one thing changed"),
+    }
+    add(tr("prompt"), record.prompt, 1000)
+    add(tr("without"), record.negative_prompt, 400)
+    made = tr("{kind}, depth {depth}", kind=kinds.get(record.kind, record.kind), depth=record.depth)
+    add(tr("made by"), made, 100, inline=True)
+    seed = tr("{seed} (session {session_seed})", seed=record.seed, session_seed=record.session_seed)
+    add(tr("seed"), seed, 60, inline=True)
+    size = tr(
+        "{width} × {height}, {steps} steps, guidance {guidance}",
+        width=record.width,
+        height=record.height,
+        steps=record.steps,
+        guidance=f"{record.guidance:g}",
+    )
+    add(tr("painted"), size, 100, inline=True)
+    add(tr("models"), ", ".join(f"{name}: {model}" for name, model in record.models.items() if model), 300)
+    add(tr("asked for"), record.reply, 300)
+    add(tr("story"), record.story, 900)
     objects = [item for item in record.objects if item.repainted]
     add(
-        "objects",
+        tr("objects"),
         " · ".join(f"{item.number} {item.name or item.label}: {', '.join(item.tags)}" for item in objects),
         1000,
     )
     if record.source is not None:
-        source = f"a picture {record.source.sha256[:16]}…, strength {record.source.strength:g}"
-        add("painted over", source, 100)
+        source = tr(
+            "a picture {digest}…, strength {strength}",
+            digest=record.source.sha256[:16],
+            strength=f"{record.source.strength:g}",
+        )
+        add(tr("painted over"), source, 100)
     embed.set_footer(text=texts.plain(record.software, 100))
     return embed

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import discord
 from discord import app_commands
 
-from bot import access, texts
+from bot import access, sentences, texts
 from bot.cogs.sessions import report
-from bot.deleting import Removal, count
+from bot.deleting import Removal
+from bot.texts import counted
+from bot.translations import answer_in, tr
 from pipeline.domain import Footprint, Step
 from pipeline.errors import ContextualDiffusionError, InvalidRequest
 from pipeline.export import Entry, pack, session_entries
@@ -58,18 +60,28 @@ def privacy_commands(client: "Client") -> app_commands.Group:
         if not found.anything:
             raise InvalidRequest("I keep nothing about you.")
         lines = [
-            f"Delete all that I keep about you: {count(found.sessions, 'session')} with "
-            f"{count(found.pictures, 'picture')}, all your words and my messages? It cannot be brought back."
+            tr(
+                "Delete all that I keep about you: {sessions} with {pictures}, all your words and my "
+                "messages? It cannot be brought back.",
+                sessions=counted(found.sessions, sentences.SESSIONS),
+                pictures=counted(found.pictures, sentences.PICTURES),
+            )
         ]
         if found.others:
             lines.append(
-                f"{count(found.others, 'step')} that others asked for in your sessions "
-                "go too, for they grew from your pictures."
+                tr(
+                    "{steps} that others asked for in your sessions go too, for they grew from your "
+                    "pictures.",
+                    steps=counted(found.others, sentences.STEPS),
+                )
             )
         if found.elsewhere:
             lines.append(
-                f"{count(found.elsewhere, 'step')} that you asked for in others' sessions stay theirs, "
-                "without your id and your words; the tags that came of them stay with the pictures."
+                tr(
+                    "{steps} that you asked for in others' sessions stay theirs, without your id and your "
+                    "words; the tags that came of them stay with the pictures.",
+                    steps=counted(found.elsewhere, sentences.STEPS),
+                )
             )
         view = discord.ui.View(timeout=None)
         view.add_item(ForgetButton(interaction.user.id, sure=True))
@@ -82,49 +94,64 @@ def privacy_commands(client: "Client") -> app_commands.Group:
 def _words(found: Footprint, settings: Settings) -> str:
     """Tell what is kept, where words go, and what can be done about it."""
     if not found.anything:
-        kept = ["I keep nothing about you."]
+        kept = [tr("I keep nothing about you.")]
     else:
-        kept = ["**What I keep about you**"]
+        kept = [f"**{tr('What I keep about you')}**"]
         if found.sessions and found.since is not None:
             kept.append(
-                f"- {count(found.sessions, 'session')} since {discord.utils.format_dt(found.since, 'D')}: "
-                "your prompts and other words, which of my messages show them, "
-                f"{count(found.pictures, 'picture')} ({texts.size_of(found.size)}), and "
-                f"{count(found.sources, 'picture')} that you attached, cut to size and without what a camera "
-                "writes into it."
+                tr(
+                    "- {sessions} since {day}: your prompts and other words, which of my messages show them, "
+                    "{pictures} ({size}), and {attached} that you attached, cut to size and without what a "
+                    "camera writes into it.",
+                    sessions=counted(found.sessions, sentences.SESSIONS),
+                    day=discord.utils.format_dt(found.since, "D"),
+                    pictures=counted(found.pictures, sentences.PICTURES),
+                    size=texts.size_of(found.size),
+                    attached=counted(found.sources, sentences.PICTURES),
+                )
             )
         if found.elsewhere:
             kept.append(
-                f"- {count(found.elsewhere, 'step')} that you asked for in other members' sessions, "
-                "with your words."
+                tr(
+                    "- {steps} that you asked for in other members' sessions, with your words.",
+                    steps=counted(found.elsewhere, sentences.STEPS),
+                )
             )
         if found.wishes:
             kept.append(
-                "- Your own defaults (`/settings show`) and whether a role puts you ahead in a queue."
+                tr("- Your own defaults (`/settings show`) and whether a role puts you ahead in a queue.")
             )
         kept.append(
-            "- Your Discord id with each of these, to know whose they are. No name, no address, nothing of "
-            "what you write or do elsewhere."
+            tr(
+                "- Your Discord id with each of these, to know whose they are. No name, no address, nothing "
+                "of what you write or do elsewhere."
+            )
         )
-        kept.append("It is kept until you, or for a session a moderator of its channel, delete it.")
+        kept.append(tr("It is kept until you, or for a session a moderator of its channel, delete it."))
     painter = (
-        "a model on the machine that runs me"
+        tr("a model on the machine that runs me")
         if settings.diffusion_url.startswith("embedded")
-        else "a Stable Diffusion server that who runs me has chosen"
+        else tr("a Stable Diffusion server that who runs me has chosen")
     )
     if settings.openai_base_url:
-        writer = "a language model's server that who runs me has chosen"
+        writer = tr("a language model's server that who runs me has chosen")
     elif settings.openai_api_key is not None:
         writer = "OpenAI"
     else:
-        writer = "a program on the machine that runs me"
+        writer = tr("a program on the machine that runs me")
     return "\n".join(
         [
             *kept,
-            f"Your prompts and attached pictures go to {painter}; prompts and replies go to {writer}.",
-            "What I post in a channel is in Discord's hands and seen by those who can read there.",
-            "`/privacy export` gives you a copy, `/privacy delete` deletes it all, "
-            "`/session delete` a single session.",
+            tr(
+                "Your prompts and attached pictures go to {painter}; prompts and replies go to {writer}.",
+                painter=painter,
+                writer=writer,
+            ),
+            tr("What I post in a channel is in Discord's hands and seen by those who can read there."),
+            tr(
+                "`/privacy export` gives you a copy, `/privacy delete` deletes it all, "
+                "`/session delete` a single session."
+            ),
         ]
     )
 
@@ -158,11 +185,15 @@ class _Sender:
                 waiting = []
             waiting += entries
         await self._send(waiting)
-        lines = [f"That is all: {count(self._sent, 'file')}."]
+        lines = [tr("That is all: {files}.", files=counted(self._sent, sentences.FILES))]
         if self._left_out:
             names = ", ".join(self._left_out[:10])
             lines.append(
-                f"Too large to send here, so **left out**: {count(len(self._left_out), 'file')} ({names})."
+                tr(
+                    "Too large to send here, so **left out**: {files} ({names}).",
+                    files=counted(len(self._left_out), sentences.FILES),
+                    names=names,
+                )
             )
         await self._say("\n".join(lines), None)
 
@@ -172,7 +203,7 @@ class _Sender:
         for part in packed.parts:
             self._sent += 1
             file = (f"your-data-{self._sent}.zip", part)
-            await self._say("What I keep about you:" if self._sent == 1 else "", file)
+            await self._say(tr("What I keep about you:") if self._sent == 1 else "", file)
 
     async def _say(self, text: str, file: tuple[str, bytes] | None) -> None:
         def given() -> dict[str, Any]:
@@ -222,7 +253,7 @@ async def forget(client: "Client", member: str) -> Removal:
             removal.add(await client.remover.remove(session))
         except InvalidRequest as error:
             log.info("session %s is not deleted: %s", session.id, error)
-            removal.left["sessions are kept, for Discord did not answer: delete again in a minute"] += 1
+            removal.left[sentences.SESSIONS_KEPT] += 1
     for step in await store.steps_elsewhere(CLIENT, member):
         await client.remover.forget_asker(step, removal)
     removal.wishes = await store.forget_wishes(member)
@@ -239,7 +270,7 @@ class ForgetButton(
         self.member, self.sure = member, sure
         super().__init__(
             discord.ui.Button(
-                label="Delete all of it" if sure else "Keep it",
+                label=tr("Delete all of it") if sure else tr("Keep it"),
                 style=discord.ButtonStyle.danger if sure else discord.ButtonStyle.secondary,
                 custom_id=f"privacy:{'delete' if sure else 'keep'}:{member}",
             )
@@ -253,10 +284,11 @@ class ForgetButton(
 
     async def callback(self, interaction: discord.Interaction) -> None:
         client: Any = interaction.client
+        answer_in(interaction.locale)
         try:
             if interaction.user.id != self.member:
                 raise InvalidRequest("That is another member's question; /privacy delete asks you.")
-            text = "Deleting …" if self.sure else "Everything is kept."
+            text = tr("Deleting …") if self.sure else tr("Everything is kept.")
             await interaction.response.edit_message(content=text, view=None)
             if self.sure:
                 await report(interaction, await forget(client, str(self.member)))

@@ -11,6 +11,7 @@ from discord import app_commands
 
 from bot import texts
 from bot.cancelling import cancel, cancelled_text
+from bot.translations import tr
 from pipeline.domain import Step
 from pipeline.errors import InvalidRequest
 from pipeline.queue import forecast
@@ -71,9 +72,12 @@ async def _queue(client: Client, user_id: int) -> str:
     own = [step for step in line.steps if step.member == str(user_id)]
     running = sum(step.running_since is not None for step in line.steps)
     lines = [
-        f"{running} {'picture is' if running == 1 else 'pictures are'} being painted, "
-        f"{len(turns)} {'waits' if len(turns) == 1 else 'wait'}; {len(own)} of all these "
-        f"{'is' if len(own) == 1 else 'are'} yours."
+        tr(
+            "Being painted: {running}. Waiting: {waiting}. Of all these, yours: {own}.",
+            running=running,
+            waiting=len(turns),
+            own=len(own),
+        )
     ]
     own.sort(key=lambda step: turns[step.step_id].ahead if step.step_id in turns else -1)
     for step in own[:_LISTED]:
@@ -81,13 +85,24 @@ async def _queue(client: Client, user_id: int) -> str:
         where = f"<#{session.place}>" if session.place.isdigit() else texts.quote(session.prompt, 60)
         turn = turns.get(step.step_id)
         if turn is None:
-            lines.append(f"- {where}: being painted")
+            lines.append(tr("- {where}: being painted", where=where))
         elif turn.starts is None:
-            lines.append(f"- {where}: {turn.ahead} before it; when it begins is not known yet")
+            lines.append(
+                tr(
+                    "- {where}: {count} before it; when it begins is not known yet",
+                    where=where,
+                    count=turn.ahead,
+                )
+            )
         else:
             lines.append(
-                f"- {where}: {turn.ahead} before it; it should begin <t:{round(now + turn.starts)}:R>"
+                tr(
+                    "- {where}: {count} before it; it should begin {time}",
+                    where=where,
+                    count=turn.ahead,
+                    time=f"<t:{round(now + turn.starts)}:R>",
+                )
             )
     if len(own) > _LISTED:
-        lines.append(f"- and {len(own) - _LISTED} more")
+        lines.append(tr("- and {count} more", count=len(own) - _LISTED))
     return texts.clip("\n".join(lines), texts.CONTENT)

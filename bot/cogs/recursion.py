@@ -90,6 +90,7 @@ class Reactions(commands.Cog):
         try:
             post = await self._client.outbox.post_of(message, str(place))
             if post is not None:
+                await self._client.speak_as(post)
                 await self._go_on(post, user)
         except (InvalidRequest, NotFound) as error:
             await self._client.say(place, str(error), about=message)

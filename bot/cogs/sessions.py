@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import discord
 from discord import app_commands
 
-from bot import access, deleting, texts
+from bot import access, deleting, sentences, texts
+from bot.translations import answer_in, tr
 from pipeline import tree
 from pipeline.domain import Post, Session, Step, StepState
 from pipeline.errors import ContextualDiffusionError, InvalidRequest
@@ -71,7 +72,7 @@ def session_commands(client: "Client") -> app_commands.Group:
         if len(files) == 1:
             embed.set_image(url=f"attachment://{files[0].filename}")
         elif not files:
-            embed.description = f"The drawing is too large for this channel.\n{embed.description}"
+            embed.description = f"{tr('The drawing is too large for this channel.')}\n{embed.description}"
         await interaction.followup.send(embed=embed, files=files, view=view, ephemeral=not public)
 
     @group.command(name="list", description="List your sessions, with links")
@@ -89,10 +90,13 @@ def session_commands(client: "Client") -> app_commands.Group:
         limit = interaction.filesize_limit
         mine = access.is_own(interaction, found)
         packed = await export_session(client.pipeline.store, found, limit=limit, with_source=mine)
-        text = f"Session {found.id}: pictures, masks and `session.json`, which has all that painting it "
-        text += "again needs."
+        text = tr(
+            "Session {number}: pictures, masks and `session.json`, which has all that painting it again "
+            "needs.",
+            number=found.id,
+        )
         if found.source is not None and not mine:
-            text += " The picture that it began with is its owner's, and left out."
+            text += " " + tr("The picture that it began with is its owner's, and left out.")
         await send_export(interaction, packed, f"session-{found.id}", text, limit)
 
     @group.command(name="delete", description="Delete a session: its pictures, its words, my messages")
@@ -104,13 +108,16 @@ def session_commands(client: "Client") -> app_commands.Group:
         store = client.pipeline.store
         counts = await store.count_pictures([found.id])
         others = len({s.asked_by for s in await store.steps(found.id)} - {found.owner, ""})
-        text = (
-            f"Delete session {found.id} ({texts.quote(found.prompt, 200)}) with its "
-            f"{deleting.count(counts.get(found.id, 0), 'picture')}, all its words and my messages? "
-            "It cannot be brought back."
+        text = tr(
+            "Delete session {number} ({prompt}) with its {pictures}, all its words and my messages? "
+            "It cannot be brought back.",
+            number=found.id,
+            prompt=texts.quote(found.prompt, 200),
+            pictures=texts.counted(counts.get(found.id, 0), sentences.PICTURES),
         )
         if others:
-            text += f" {deleting.count(others, 'other member')} took part in it."
+            who = texts.counted(others, sentences.MEMBERS)
+            text += " " + tr("{members} took part in it.", members=who)
         view = discord.ui.View(timeout=None)
         view.add_item(DeleteButton(found.id, sure=True))
         view.add_item(DeleteButton(found.id, sure=False))
@@ -126,13 +133,23 @@ async def send_export(
     number = len(packed.parts)
     lines = [text]
     if number > 1:
-        lines.append(f"It is in {number} files, for one may have {texts.size_of(limit)} here.")
+        lines.append(
+            tr(
+                "It is in {count} files, for one may have {size} here.",
+                count=number,
+                size=texts.size_of(limit),
+            )
+        )
     if packed.without_previews:
-        lines.append("The previews are left out to save room; the pictures are all there.")
+        lines.append(tr("The previews are left out to save room; the pictures are all there."))
     if packed.converted:
-        lines.append(f"Too large as PNG, so lossless WebP: {_names(packed.converted)}.")
+        lines.append(
+            tr("Too large as PNG, so lossless WebP: {names}.", names=_names(packed.converted)),
+        )
     if packed.left_out:
-        lines.append(f"Too large for this channel, so **left out**: {_names(packed.left_out)}.")
+        lines.append(
+            tr("Too large for this channel, so **left out**: {names}.", names=_names(packed.left_out)),
+        )
     text = "\n".join(lines)
     for index, part in enumerate(packed.parts, start=1):
         suffix = f"-part-{index}-of-{number}" if number > 1 else ""
@@ -144,7 +161,8 @@ async def send_export(
 
 def _names(paths: Sequence[str]) -> str:
     shown = ", ".join(path.rpartition("/")[2] for path in paths[:10])
-    return f"{shown} and {len(paths) - 10} more" if len(paths) > 10 else shown
+    more = len(paths) - 10
+    return tr("{names} and {count} more", names=shown, count=more) if more > 0 else shown
 
 
 # -- the tree -------------------------------------------------------------------------------------
@@ -195,21 +213,23 @@ async def _show_page(
         opened = session.meta.get("where") == "channel" and session.place != session.meta.get("channel")
         starter = session.meta.get("starter") or (session.place if opened else "")
         if starter:
-            lines.append(f"[Asked here]({_link(session, session.meta['channel'], starter)})")
+            lines.append(f"[{tr('Asked here')}]({_link(session, session.meta['channel'], starter)})")
     for step in steps[page * STEPS : (page + 1) * STEPS]:
         changed = ", ".join(label for _, label in changes.get(step.id, ())[:6])
         lines.append(_step_line(session, step, posts.get(step.id, []), changed, now=step.id == now))
-    title = f"Session {session.id}"
+    title = tr("Session {number}", number=session.id)
     embed = discord.Embed(title=title, description="\n".join(lines)[: texts.DESCRIPTION], colour=_INK)
-    embed.add_field(name="prompt", value=texts.quote(session.prompt, 300), inline=False)
-    by = f" · page {page + 1} of {count}" if count > 1 else ""
-    embed.set_footer(text=f"{len(steps)} steps · seed {session.seed}{by}")
+    embed.add_field(name=tr("prompt"), value=texts.quote(session.prompt, 300), inline=False)
+    told = [texts.counted(len(steps), sentences.STEPS), tr("seed {seed}", seed=session.seed)]
+    if count > 1:
+        told.append(tr("page {page} of {count}", page=page + 1, count=count))
+    embed.set_footer(text=" · ".join(told))
     return embed, _pages("show", session.id, page, count)
 
 
 def _step_line(session: Session, step: Step, posts: Sequence[Post], changed: str, *, now: bool) -> str:
     by_part = {post.part: post for post in posts if post.message}
-    name = f"{step.id} · {tree.title(step)}"
+    name = f"{step.id} · {texts.short_title(step)}"
     picture = by_part.get("picture") or by_part.get(f"error:{step.attempt}")
     if picture is not None:
         name = f"[{name}]({_link(session, picture.place, picture.message)})"
@@ -225,7 +245,17 @@ def _step_line(session: Session, step: Step, posts: Sequence[Post], changed: str
 
 def _part_name(part: str) -> str:
     kind, _, number = part.partition(":")
-    return f"{kind} {number}" if number not in ("", "1") else kind
+    names = {
+        "picture": tr("picture"),
+        "notes": tr("notes"),
+        "error": tr("error"),
+        "progress": tr("progress"),
+        "shown": tr("shown again"),
+        "gallery": tr("gallery"),
+    }
+    name = names.get(kind, kind)
+    # What is shown again has the number of what asked for it.
+    return f"{name} {number}" if number not in ("", "1") and kind != "shown" else name
 
 
 def _link(session: Session, place: str, message: str) -> str:
@@ -246,17 +276,18 @@ async def _list_page(client: "Client", owner: int, page: int) -> tuple[discord.E
     pictures = await store.count_pictures([session.id for session in sessions])
     lines = []
     for session in sessions:
-        name = f"Session {session.id}"
+        name = tr("Session {number}", number=session.id)
         if session.place.isdigit():
             opened = session.place != session.meta.get("channel")
             at = session.place if opened else session.meta.get("starter") or session.place
             name = f"[{name}]({_link(session, session.place, at)})"
         made = discord.utils.format_dt(session.created_at, "R")
         prompt = texts.quote(session.prompt, 120)
-        number = deleting.count(pictures.get(session.id, 0), "picture")
+        number = texts.counted(pictures.get(session.id, 0), sentences.PICTURES)
         lines.append(f"{name} · {number} · {made}\n{prompt}")
-    embed = discord.Embed(title="Your sessions", description="\n".join(lines), colour=_INK)
-    embed.set_footer(text=f"{total} in all · page {page + 1} of {count}")
+    embed = discord.Embed(title=tr("Your sessions"), description="\n".join(lines), colour=_INK)
+    where = tr("page {page} of {count}", page=page + 1, count=count)
+    embed.set_footer(text=f"{tr('{count} in all', count=total)} · {where}")
     return embed, _pages("list", owner, page, count)
 
 
@@ -295,6 +326,7 @@ class PageButton(
 
     async def callback(self, interaction: discord.Interaction) -> None:
         client: Any = interaction.client
+        answer_in(interaction.locale)
         try:
             if self.what == "list":
                 if interaction.user.id != self.number:
@@ -322,7 +354,7 @@ class DeleteButton(
         self.number, self.sure = number, sure
         super().__init__(
             discord.ui.Button(
-                label="Delete it" if sure else "Keep it",
+                label=tr("Delete it") if sure else tr("Keep it"),
                 style=discord.ButtonStyle.danger if sure else discord.ButtonStyle.secondary,
                 custom_id=f"session:{'delete' if sure else 'keep'}:{number}",
             )
@@ -336,14 +368,15 @@ class DeleteButton(
 
     async def callback(self, interaction: discord.Interaction) -> None:
         client: Any = interaction.client
+        answer_in(interaction.locale)
         try:
             if not self.sure:
-                text = f"Session {self.number} is kept."
+                text = tr("Session {number} is kept.", number=self.number)
                 await interaction.response.edit_message(content=text, view=None)
                 return
             session = await access.meant(client, interaction, str(self.number))
             _check_may_delete(client, interaction, session)
-            text = f"Deleting session {session.id} …"
+            text = tr("Deleting session {number} …", number=session.id)
             await interaction.response.edit_message(content=text, view=None)
             removal = await client.remover.remove(session)
         except ContextualDiffusionError as error:

@@ -10,12 +10,12 @@ from discord import app_commands
 from bot import texts
 from bot.preferences import LEVELS, Level, Preference, preferences, read_level, shown, write
 from bot.rules import channel_of
+from bot.translations import named, tr, translated
 from pipeline.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from bot.client import Client
 
-_WHOSE = {"member": "yours", "channel": "this channel's", "server": "this server's"}
 _NEEDED = {"channel": "Manage Channels", "server": "Manage Server"}
 _LEVEL_CHOICES = [
     app_commands.Choice(name="for me", value="member"),
@@ -57,7 +57,12 @@ def settings_group(client: "Client") -> app_commands.Group:
             given = {"model": "", "sampler": "", item.name: kept}
             kept = "".join(await client.offers.check(given["model"], given["sampler"]))
         await write(client.pipeline.store, where, place, item.name, kept)
-        text = f"Set for {_for(where)}: {item.name} = {_written(item.name, kept)}"
+        text = tr(
+            "Set for {whom}: {name} = {value}",
+            whom=_whom(where),
+            name=named(item.name),
+            value=_written(item.name, kept),
+        )
         await interaction.response.send_message(texts.clip(text, texts.CONTENT), ephemeral=True)
 
     @group.command(name="reset", description="Forget what was set")
@@ -76,9 +81,8 @@ def settings_group(client: "Client") -> app_commands.Group:
             raise InvalidRequest(f"Nothing of that was set for {_for(where)}.")
         for entry in gone:
             await write(client.pipeline.store, where, place, entry, None)
-        await interaction.response.send_message(
-            f"Forgotten for {_for(where)}: {', '.join(gone)}.", ephemeral=True
-        )
+        text = tr("Forgotten for {whom}: {names}.", whom=_whom(where), names=", ".join(map(named, gone)))
+        await interaction.response.send_message(text, ephemeral=True)
 
     @set_.autocomplete("value")
     async def complete(interaction: discord.Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -110,6 +114,10 @@ def _for(level: Level) -> str:
     return {"member": "you", "channel": "this channel", "server": "this server"}[level]
 
 
+def _whom(level: Level) -> str:
+    return {"member": tr("you"), "channel": tr("this channel"), "server": tr("this server")}[level]
+
+
 def _written(name: str, value: str) -> str:
     """Write a value for members; what they typed themselves is made harmless."""
     return shown(name, value) if name in ("gallery", "iterate", "priority") else texts.quote(value, 300)
@@ -121,16 +129,18 @@ async def _shown(
     store = client.pipeline.store
     server_only = await read_level(store, "server", str(interaction.guild_id or ""))
     counts = await client.rules.wanted(interaction)
+    yours = {"member": tr("yours"), "channel": tr("this channel's"), "server": tr("this server's")}
     lines = []
     for item in known.values():
         everyones = "member" in item.levels
         value = counts.values.get(item.name) if everyones else server_only.get(item.name)
+        said = translated(item.description)
         if value is None:
-            lines.append(f"**{item.name}** not set\n-# {item.description}")
+            lines.append(f"**{named(item.name)}** {tr('not set')}\n-# {said}")
         else:
-            whose = _WHOSE[counts.levels[item.name] if everyones else "server"]
-            lines.append(f"**{item.name}** {_written(item.name, value)} ({whose})\n-# {item.description}")
-    return discord.Embed(title="Settings", description=texts.clip("\n".join(lines), texts.DESCRIPTION))
+            whose = yours[counts.levels[item.name] if everyones else "server"]
+            lines.append(f"**{named(item.name)}** {_written(item.name, value)} ({whose})\n-# {said}")
+    return discord.Embed(title=tr("Settings"), description=texts.clip("\n".join(lines), texts.DESCRIPTION))
 
 
 async def _complete(

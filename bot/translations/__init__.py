@@ -1,12 +1,13 @@
 """What members read, in their language: sentences are written in English, a catalogue says them in another.
 
 A catalogue is one TOML file a language here beside, named by Discord's code for it (`ko.toml`): `[names]` of
-commands, options and choices, `[texts]`, whole sentences with `{placeholders}`, and `[words]` that may fill
-these. What is missing stays English.
+commands, options and choices, `[texts]`, whole sentences with `{placeholders}`, `[words]` that may fill
+these, and `[labels]`, on buttons, above fields or within a sentence. What is missing stays English.
 
 A sentence that is made here is said with `tr("Recursion {depth}", depth=2)`. One that comes finished from
 elsewhere (an error, a note in the database, an option's description) is recognised by its words around the
 placeholders: `translated("The depth must be from 0 to 8.")` finds "The depth must be from 0 to {deepest}.".
+Labels are too short for that: "{count} picture" would be found in members' own words.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from types import MappingProxyType
 import discord
 from discord import app_commands
 
+from pipeline.domain import Session
+
 ENGLISH = "en-US"
 FOLDER = Path(__file__).parent
 _NAMED = (
@@ -40,7 +43,7 @@ _reader: ContextVar[str] = ContextVar("reader", default=ENGLISH)
 def tr(english: str, /, **values: object) -> str:
     """Say a sentence in the reader's language; `values` fill its placeholders and stay as they are."""
     known = catalogue(_reader.get())
-    template = english if known is None else known.texts.get(english, english)
+    template = english if known is None else known.said.get(english, english)
     return template.format(**values)
 
 
@@ -48,6 +51,12 @@ def translated(sentence: str) -> str:
     """Say a finished English sentence in the reader's language; one that is not known stays as it is."""
     known = catalogue(_reader.get())
     return sentence if known is None else known.translate(sentence) or sentence
+
+
+def named(name: str) -> str:
+    """Write the name of a command, an option or a choice as it is offered to the reader."""
+    known = catalogue(_reader.get())
+    return name if known is None else known.names.get(name, name)
 
 
 @contextmanager
@@ -70,11 +79,19 @@ def reader() -> str:
     return _reader.get()
 
 
+@contextmanager
+def shown_in(session: Session) -> Iterator[None]:
+    """Say what is said inside in the language that a session's posts have, whoever it is that presses."""
+    with read_in(session.meta.get("locale")):
+        yield
+
+
 def language_of_posts(interaction: discord.Interaction) -> str:
     """Choose the language of what everybody sees of a session.
 
     It is the server's, but only community servers can choose one: to all others Discord ascribes American
-    English. There, and in DMs, it is that of who asked.
+    English. There, and in DMs, it is that of who asked. A session keeps it: a thread in two languages, after
+    somebody's change of theirs, would be nobody's.
     """
     guild = interaction.guild
     if guild is not None and "COMMUNITY" in guild.features:
@@ -98,17 +115,23 @@ def catalogue(locale: str) -> Catalogue | None:
 
 
 class Catalogue:
-    """One language: `names` of commands and the like, `texts` by their English templates, `words` in them."""
+    """One language: `names` of commands, `texts` and `labels` by their English templates, `words` in texts.
+
+    `said` are texts and labels together.
+    """
 
     def __init__(
         self,
         names: Mapping[str, str] = MappingProxyType({}),
         texts: Mapping[str, str] = MappingProxyType({}),
         words: Mapping[str, str] = MappingProxyType({}),
+        labels: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.names = names
         self.texts = texts
         self.words = words
+        self.labels = labels
+        self.said = {**texts, **labels}
         shapes = [_Shape.of(english, other) for english, other in texts.items() if "{" in english]
         # The one that says most itself is the one that is meant.
         self._shapes = sorted(shapes, key=lambda shape: -sum(map(len, shape.literals)))

@@ -18,10 +18,11 @@ def main(arguments: list[str]) -> int:
                 f"{FOLDER / language}.toml is not there: begin it with [names] and [texts].", file=sys.stderr
             )
             return 2
-        shapes = {split(english)[0] for english in known.texts}
+        recognised = {split(english)[0] for english in known.texts}
         told: set[tuple[str, ...]] = set()
         for source in sources():
-            if source.shape not in shapes | told:
+            there = source.template in known.said if source.exact else source.shape in recognised
+            if not there and source.shape not in told:
                 told.add(source.shape)
                 quoted = source.template.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
                 print(f'"{quoted}" = ""  # {language}, {source.where}')

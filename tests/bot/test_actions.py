@@ -211,16 +211,17 @@ async def test_undo_shows_the_parent_again_and_cancels_what_waits(house: House) 
     answer = await told(house, sent)
     shown = await house.shown(thread, f"step 1 · shown {sent.id}")
     assert f"/{thread.id}/{shown.id})" in answer.content
-    assert "(2) is cancelled" in answer.content
+    assert "(3) is cancelled" in answer.content
     assert f"<@{bob.id}> went back to this picture" in text(shown)
     assert shown.attachments[0].data == await house.store.picture(1)
-    painting.go_on()
+    # What was being painted is stopped, and shown as /cancel shows it.
+    stopped = await house.shown(thread, "step 3 · error 1")
+    assert stopped.embeds[0]["title"] == "Recursion 2: cancelled"
+    assert f"Undone by <@{bob.id}>." in text(stopped)
     await house.delivered(3)
-    assert [s.state for s in await house.store.steps(1)][2:] == [
-        StepState.DONE,
-        StepState.CANCELLED,
-        StepState.CANCELLED,
-    ]
+    assert [s.state for s in await house.store.steps(1)][2:] == [StepState.CANCELLED] * 3
+    assert await house.store.picture(3) is None
+    assert not any(" · progress " in mark for mark in house.footers(thread))
     current = await house.store.current(1)
     assert current is not None
     assert current.id == 1

@@ -226,13 +226,13 @@ async def test_the_queue_is_shown_on_demand(house: House) -> None:
     ada, bob = house.discord.member("ada"), house.discord.member("bob")
     empty = await ada.slash(house.discord.general, "queue")
     assert empty.ephemeral
-    assert "0 pictures are being painted, 0 wait; 0 of all these are yours." in empty.messages[0].content
+    assert "Being painted: 0. Waiting: 0. Of all these, yours: 0." in empty.messages[0].content
     painting = hang(house)
     await begin(house, depth=1)
     await painting.reached.wait()
     await bob.slash(house.discord.general, "imagine", prompt="a hat", depth=0)
     seen = (await ada.slash(house.discord.general, "queue")).messages[0].content
-    assert "1 picture is being painted, 2 wait; 2 of all these are yours." in seen
+    assert "Being painted: 1. Waiting: 2. Of all these, yours: 2." in seen
     assert ": being painted" in seen
     assert "1 before it; when it begins is not known yet" in seen
     painting.go_on.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tomllib
+from pathlib import Path
 
 import discord
 import pytest
@@ -21,7 +22,7 @@ from bot.translations import (
     translated,
 )
 from bot.translations.__main__ import main
-from bot.translations.sources import sources, strings
+from bot.translations.sources import bare, sources, strings
 from pipeline.errors import InvalidRequest
 from playground import Playground
 from tests.bot.conftest import House
@@ -47,23 +48,29 @@ def test_every_sentence_in_the_code_has_a_translation(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_placeholders_are_the_same(language: str) -> None:
-    templates = {source.template for source in sources() if source.exact}
-    for english, other in known(language).texts.items():
+    for english, other in known(language).said.items():
         ours, theirs = split(english)[1], split(other)[1]
         assert set(theirs) <= set(ours), english
         assert {name for name in set(ours) - set(theirs) if not name.startswith("_")} == set(), english
         assert all(name.isidentifier() for name in ours), english
-        if english not in templates:  # what is recognised needs something to be recognised by
+        if english in known(language).texts:  # what is recognised needs something to be recognised by
             assert len(re.findall(r"[A-Za-z]", "".join(split(english)[0]))) >= 4, english
-    for source in sources():
-        if source.exact:
-            assert source.template in known(language).texts, source
+    assert set(known(language).texts).isdisjoint(known(language).labels)
+
+
+def test_nothing_is_shown_past_the_translation(tmp_path: Path) -> None:
+    assert bare() == []
+    code = (
+        'Button(label="Press", custom_id="a")\nButton(label=tr("Press"))\nlines.append(f"{count} waiting")\n'
+    )
+    (tmp_path / "some.py").write_text(code)
+    assert bare(tmp_path) == ["some.py:1: Press", "some.py:3: {} waiting"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_is_translated_that_is_not_said(language: str) -> None:
     said = strings()
-    for english in known(language).texts:
+    for english in known(language).said:
         for words in split(english)[0]:
             assert words.strip() in said, f"{english!r} is in no string of the code any more"
 
@@ -71,10 +78,10 @@ def test_nothing_is_translated_that_is_not_said(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_catalogue_is_made_of_what_is_known_and_nothing_is_empty(language: str) -> None:
     content = tomllib.loads((FOLDER / f"{language}.toml").read_text("utf-8"))
-    assert set(content) <= {"names", "texts", "words"}
+    assert set(content) <= {"names", "texts", "words", "labels"}
     assert all(value.strip() for table in content.values() for value in table.values())
     assert language in {locale.value for locale in discord.Locale}
-    for english, other in known(language).texts.items():
+    for english, other in known(language).said.items():
         # White space around a sentence is what joins it to others.
         assert (english[:1] == " ", english[-1:] == " ") == (other[:1] == " ", other[-1:] == " "), english
 

@@ -5,15 +5,17 @@
 
 Every row is a process of its own, then two at a time. "start" counts from before the process is started to
 its first result, "CPU s" is what a picture costs in processor time whatever else the machine does, "peak" is
-the most memory that it ever held. Engines: `onnx` is what the bot uses; `graph` is the frozen graph in a
-tf.compat.v1.Session; `tensorflow` is MaskRCNN.detect, a tf.function; `keras` is keras.Model.predict of the
-trunk (backbone, pyramid, proposals' network) alone: no regions, heads or masks.
+the most memory that it ever held. Engines: `onnx` is what the bot uses; `openvino` computes the trunk in
+bfloat16 (it needs the extra of that name, and a processor that multiplies bfloat16); `graph` is the frozen
+graph in a tf.compat.v1.Session; `tensorflow` is MaskRCNN.detect, a tf.function; `keras` is
+keras.Model.predict of the trunk (backbone, pyramid, proposals' network) alone: no regions, heads or masks.
 
 `ours` are the weights that the bot ships. The ResNets' are random, from a seed. Trained ones cost the same
 but for the masks, one for each object found: `--objects` says how many.
 """
 
 import argparse
+import importlib.util
 import multiprocessing
 import os
 import resource
@@ -34,7 +36,7 @@ from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 720, 1280
 BACKBONES = ("ours", "resnet50", "resnet101")
-ENGINES = ("onnx", "graph", "tensorflow", "keras")
+ENGINES = ("onnx", "openvino", "graph", "tensorflow", "keras")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,10 @@ def picture(seed: int) -> NDArray[np.uint8]:
 def open_engine(engine: str, file: str) -> Callable[[int], int]:
     """Return a function that segments the picture of a seed and counts the objects."""
     model: Any
-    if engine in ("onnx", "graph"):
+    if engine in ("onnx", "openvino", "graph"):
         from mrcnn.serving import Detector
 
-        model = Detector.from_file(file)
+        model = Detector.from_file(file, engine="openvino" if engine == "openvino" else "onnx")
     else:
         from mrcnn import MaskRCNN
 
@@ -210,6 +212,9 @@ def main() -> None:
                 weights = str(Path(folder) / f"{backbone}.h5")
                 apart(write_weights, backbone, args.size, args.objects, weights)
             for engine in args.engines:
+                if engine == "openvino" and importlib.util.find_spec("openvino") is None:
+                    print(f"{backbone:<11}{engine:<11} not installed (--extra openvino)", flush=True)
+                    continue
                 file = weights
                 if engine == "graph":
                     file = str(Path(folder) / f"{backbone}.pb")

@@ -8,8 +8,7 @@ heads once.
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -17,169 +16,18 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from mrcnn.config import Config
-from mrcnn.weights import Groups, WeightsError
+from mrcnn.onnx_writer import Graph, Weights
+from mrcnn.weights import Groups
 
-OPSET = 17
-_EPSILON = 1e-3
-_PAGE = 4096
+# What the trunk (backbone, pyramid, proposals' network) makes of an image: P2 to P5, each [1, C, h, w], and
+# the logits [A, 2] and deltas [A, 4] of all anchors.
+TRUNK = ("p2", "p3", "p4", "p5", "logits", "deltas")
 _STAGE4_BLOCKS = {"resnet50": 6, "resnet101": 23}
 # Stage, channels, blocks.
 _SMALL_STAGES = ((2, 32, 1), (3, 64, 2), (4, 112, 2), (5, 160, 2))
 
 
-class _Weights:
-    """Hand out a file's arrays, each once, and keep a list of what does not fit.
-
-    They are taken out of `groups`: hundreds of megabytes are not to be there twice.
-    """
-
-    def __init__(self, groups: Groups) -> None:
-        self._arrays = groups
-        self.problems: list[str] = []
-
-    def take(self, name: str, *shapes: tuple[int, ...]) -> list[NDArray[np.float32]]:
-        """Return the next arrays of group `name`; zeros where they are missing or of another shape."""
-        arrays = self._arrays.get(name, [])
-        taken, self._arrays[name] = arrays[: len(shapes)], arrays[len(shapes) :]
-        have = [array.shape for array in taken]
-        if have != list(shapes):
-            self.problems.append(
-                f"{name}: has {have}, the network needs {list(shapes)}" if have else f"missing: {name}"
-            )
-            return [np.zeros(shape, np.float32) for shape in shapes]
-        return taken
-
-    def check(self, name: str) -> None:
-        """Raise WeightsError, which says the file's `name`, if anything did not fit, or is left over."""
-        left = [f"left over: {name}" for name, arrays in self._arrays.items() if arrays]
-        if self.problems + left:
-            raise WeightsError(f"{name} does not fit this network:\n  " + "\n  ".join(self.problems + left))
-
-
-class _Graph:
-    """Collect nodes and constants; values are named by what makes them. Feature maps are [B, C, H, W].
-
-    Large arrays go to `beside`, if it is given, as soon as they are made.
-    """
-
-    def __init__(self, weights: _Weights, beside: BinaryIO | None) -> None:
-        self.weights = weights
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: dict[str, onnx.TensorProto] = {}
-        self._beside = beside
-        self._count = 0
-
-    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node of one output."""
-        return self.ops(kind, 1, *inputs, **attributes)[0]
-
-    def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Add a node of several outputs."""
-        self._count += 1
-        names = [f"{kind}_{self._count}" + (f"_{i}" if i else "") for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=names[0], **attributes))
-        return names
-
-    def constant(self, values: object, dtype: type = np.float32) -> str:
-        """Add a small constant."""
-        self._count += 1
-        return self.array(f"constant_{self._count}", np.array(values, dtype))
-
-    def array(self, name: str, values: NDArray) -> str:
-        """Add an array; one that is there already, by its name, is used again."""
-        if name in self.tensors:
-            return name
-        if self._beside is None or values.nbytes < _PAGE:
-            self.tensors[name] = onnx.numpy_helper.from_array(np.asarray(values, order="C"), name)
-            return name
-        file = self._beside
-        file.write(bytes(-file.tell() % _PAGE))
-        tensor = onnx.TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape)
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        place = {"location": Path(file.name).name, "offset": str(file.tell()), "length": str(values.nbytes)}
-        for key, value in place.items():
-            tensor.external_data.add(key=key, value=value)
-        file.write(np.ascontiguousarray(values).data)
-        self.tensors[name] = tensor
-        return name
-
-    # Layers
-
-    def kernel(
-        self, name: str, size: int, inputs: int, filters: int, norm: str | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Take a convolution's kernel [size, size, inputs, filters] and bias, `norm` folded into both."""
-        kernel, bias = self.weights.take(name, (size, size, inputs, filters), (filters,))
-        if norm is not None:
-            gamma, beta, mean, variance = (
-                array.astype(np.float64) for array in self.weights.take(norm, *[(filters,)] * 4)
-            )
-            scale = gamma / np.sqrt(variance + _EPSILON)
-            kernel = kernel * scale.astype(np.float32)
-            bias = ((bias - mean) * scale + beta).astype(np.float32)
-        return kernel, bias
-
-    def convolve(
-        self,
-        x: str,
-        name: str,
-        kernel: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        strides: int = 1,
-        pad: int | None = None,
-    ) -> str:
-        """Convolve by a kernel [h, w, inputs, filters], padded by `pad` or as TensorFlow's SAME does."""
-        padding = {"auto_pad": "SAME_UPPER"} if pad is None else {"pads": [pad] * 4}
-        weight = self.array(f"{name}/kernel", kernel.transpose(3, 2, 0, 1))
-        return self.op(
-            "Conv",
-            x,
-            weight,
-            self.array(f"{name}/bias", bias),
-            kernel_shape=kernel.shape[:2],
-            strides=[strides, strides],
-            **padding,
-        )
-
-    def conv(
-        self,
-        x: str,
-        name: str,
-        size: int,
-        inputs: int,
-        filters: int,
-        norm: str | None = None,
-        strides: int = 1,
-        pad: int | None = None,
-    ) -> str:
-        """Convolve with the file's weights."""
-        return self.convolve(x, name, *self.kernel(name, size, inputs, filters, norm), strides, pad)
-
-    def relu(self, x: str) -> str:
-        return self.op("Relu", x)
-
-    # Arithmetic
-
-    def columns(self, x: str, first: int, last: int) -> str:
-        """Slice the last axis."""
-        ends = [self.constant([value], np.int64) for value in (first, last, -1)]
-        return self.op("Slice", x, *ends)
-
-    def rows(self, x: str) -> str:
-        """Return the length of the first axis, int64 [1]."""
-        return self.op("Shape", x, start=0, end=1)
-
-    def where(self, condition: str) -> str:
-        """Return the places int64 [n] where a vector is true."""
-        return self.op("Squeeze", self.op("NonZero", condition), self.constant([0], np.int64))
-
-    def upto(self, length: str) -> str:
-        """Return 0, 1, ... below `length`, int64 [1]."""
-        scalar = self.op("Squeeze", length, self.constant([0], np.int64))
-        return self.op("Range", self.constant(0, np.int64), scalar, self.constant(1, np.int64))
-
-
-def _resnet(g: _Graph, x: str, architecture: str) -> list[tuple[str, int]]:
+def _resnet(g: Graph, x: str, architecture: str) -> list[tuple[str, int]]:
     """Return C2 to C5 with their channels."""
     x = g.relu(g.conv(x, "conv1", 7, 3, 64, "bn_conv1", 2, 3))
     x = g.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")
@@ -203,7 +51,7 @@ def _resnet(g: _Graph, x: str, architecture: str) -> list[tuple[str, int]]:
     return stages
 
 
-def _small(g: _Graph, x: str) -> list[tuple[str, int]]:
+def _small(g: Graph, x: str) -> list[tuple[str, int]]:
     """Return C2 to C5 with their channels."""
     x = g.relu(g.conv(x, "conv1", 3, 3, 24, "bn_conv1", 2))
     x = g.relu(g.conv(x, "conv1b", 3, 24, 32, "bn_conv1b", 2))
@@ -221,7 +69,7 @@ def _small(g: _Graph, x: str) -> list[tuple[str, int]]:
     return stages
 
 
-def _pyramid(g: _Graph, stages: list[tuple[str, int]], width: int) -> list[str]:
+def _pyramid(g: Graph, stages: list[tuple[str, int]], width: int) -> list[str]:
     """Return P2 to P6."""
     merged: list[str] = []
     for i, (x, channels) in enumerate(reversed(stages)):
@@ -244,7 +92,7 @@ def _pyramid(g: _Graph, stages: list[tuple[str, int]], width: int) -> list[str]:
     return [*levels, g.op("MaxPool", levels[3], kernel_shape=[1, 1], strides=[2, 2])]
 
 
-def _rpn(g: _Graph, levels: list[str], config: Config) -> tuple[str, str]:
+def _rpn(g: Graph, levels: list[str], config: Config) -> tuple[str, str]:
     """Return the logits [A, 2] and deltas [A, 4] of all anchors."""
     width, per_place = config.rpn_conv_size, len(config.rpn_anchor_ratios)
     pyramid = config.top_down_pyramid_size
@@ -272,7 +120,7 @@ def _rpn(g: _Graph, levels: list[str], config: Config) -> tuple[str, str]:
     return g.op("Concat", *logits, axis=0), g.op("Concat", *deltas, axis=0)
 
 
-def _moved(g: _Graph, boxes: str, deltas: str, spread: Sequence[float], window: str) -> str:
+def _moved(g: Graph, boxes: str, deltas: str, spread: Sequence[float], window: str) -> str:
     """Move boxes [N, 4] by deltas [N, 4] times `spread`, and clip them to `window` [4]."""
     deltas = g.op("Mul", deltas, g.constant(spread))
     low = g.columns(boxes, 0, 2)
@@ -288,14 +136,14 @@ def _moved(g: _Graph, boxes: str, deltas: str, spread: Sequence[float], window: 
     return g.op("Max", moved, g.op("Concat", first, first, axis=0))
 
 
-def _best(g: _Graph, values: str, limit: int) -> tuple[str, str]:
+def _best(g: Graph, values: str, limit: int) -> tuple[str, str]:
     """Return the at most `limit` greatest of a vector, greatest first, and their places."""
     count = g.op("Min", g.constant([limit], np.int64), g.rows(values))
     best, places = g.ops("TopK", 2, values, count, axis=0)
     return best, places
 
 
-def _propose(g: _Graph, logits: str, deltas: str, anchors: str, config: Config) -> str:
+def _propose(g: Graph, logits: str, deltas: str, anchors: str, config: Config) -> str:
     """Return at most `post_nms_rois_inference` boxes [N, 4], best first."""
     scores = g.op("Squeeze", g.columns(g.op("Softmax", logits, axis=1), 1, 2), g.constant([1], np.int64))
     scores, places = _best(g, scores, config.pre_nms_limit)
@@ -317,7 +165,7 @@ def _propose(g: _Graph, logits: str, deltas: str, anchors: str, config: Config) 
     return g.op("Gather", moved, places)
 
 
-def _roi_align(g: _Graph, levels: Sequence[str], boxes: str, shape: str, size: int) -> tuple[str, str]:
+def _roi_align(g: Graph, levels: Sequence[str], boxes: str, shape: str, size: int) -> tuple[str, str]:
     """Cut boxes [N, 4] out of P2..P5: [N, C, size, size], level after level, and the order that is.
 
     `shape` is the input's (height, width), float32 [2]. One sample a bin, on the bins' corners.
@@ -365,14 +213,14 @@ def _roi_align(g: _Graph, levels: Sequence[str], boxes: str, shape: str, size: i
     return g.op("Concat", *pieces, axis=0), g.op("Concat", *places, axis=0)
 
 
-def _ordered(g: _Graph, values: str, order: str) -> str:
+def _ordered(g: Graph, values: str, order: str) -> str:
     """Undo `_roi_align`'s order: row i of `values` goes to place order[i]."""
     count = g.rows(order)
     back = g.op("ScatterElements", order, order, g.upto(count), axis=0)
     return g.op("Gather", values, back)
 
 
-def _classify(g: _Graph, pooled: str, config: Config) -> tuple[str, str]:
+def _classify(g: Graph, pooled: str, config: Config) -> tuple[str, str]:
     """Return the class probabilities [N, classes] and deltas [N, classes * 4] of pooled regions."""
     size, channels, width = config.pool_size, config.top_down_pyramid_size, config.fpn_classif_fc_layers_size
     classes = config.num_classes
@@ -394,7 +242,7 @@ def _classify(g: _Graph, pooled: str, config: Config) -> tuple[str, str]:
     return g.op("Softmax", logits, axis=1), deltas
 
 
-def _detect(g: _Graph, rois: str, probs: str, deltas: str, window: str, config: Config) -> list[str]:
+def _detect(g: Graph, rois: str, probs: str, deltas: str, window: str, config: Config) -> list[str]:
     """Return boxes [D, 4], classes int64 [D] and scores [D], best first."""
     axis0, axis1 = g.constant([0], np.int64), g.constant([1], np.int64)
     classes = g.op("ArgMax", probs, axis=1, keepdims=0)
@@ -428,7 +276,7 @@ def _detect(g: _Graph, rois: str, probs: str, deltas: str, window: str, config: 
     return [g.op("Gather", x, place) for x in (boxes, classes, scores)]
 
 
-def _masks(g: _Graph, pooled: str, classes: str, config: Config) -> str:
+def _masks(g: Graph, pooled: str, classes: str, config: Config) -> str:
     """Return the soft masks [D, h, w] of pooled detections [D, C, h / 2, w / 2], of `classes` [D]."""
     channels, width = config.top_down_pyramid_size, config.mask_conv_size
     x = pooled
@@ -452,6 +300,62 @@ def _masks(g: _Graph, pooled: str, classes: str, config: Config) -> str:
     return g.op("Sigmoid", g.op("Add", x, g.op("Unsqueeze", bias, g.constant([1, 2], np.int64))))
 
 
+def _value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _inputs() -> list[onnx.ValueInfoProto]:
+    """Return `anchors` and `window`."""
+    return [_value("anchors", "anchors", 4), _value("window", 4)]
+
+
+def _outputs(config: Config, values: tuple[str, str]) -> dict[str, onnx.ValueInfoProto]:
+    """Return what `values` (detections, masks) leave the model as."""
+    infos = _value("detections", "found", 6), _value("masks", "found", *config.mask_shape)
+    return dict(zip(values, infos, strict=True))
+
+
+def _image() -> onnx.ValueInfoProto:
+    return _value("image", 1, "height", "width", 3)
+
+
+def _trunk(g: Graph, config: Config) -> list[str]:
+    """Return `TRUNK`'s values of the input `image`."""
+    x = g.op("Transpose", "image", perm=[0, 3, 1, 2])
+    stages = _small(g, x) if config.backbone == "small" else _resnet(g, x, config.backbone)
+    levels = _pyramid(g, stages, config.top_down_pyramid_size)
+    return [*levels[:4], *_rpn(g, levels, config)]
+
+
+def _regions(g: Graph, trunk: Sequence[str], shape: str, config: Config) -> tuple[str, str]:
+    """Return detections [D, 6] and masks [D, 28, 28] of `TRUNK`'s values and the image's `shape`."""
+    if config.mask_shape != (2 * config.mask_pool_size,) * 2:
+        raise ValueError(
+            f"mask_shape {config.mask_shape} is not twice mask_pool_size {config.mask_pool_size}"
+        )
+    *levels, logits, deltas = trunk
+    axis1 = g.constant([1], np.int64)
+    rois = _propose(g, logits, deltas, "anchors", config)
+    # Matterport fills up with empty boxes, which may be detected too. They are all alike: one goes through
+    # the heads and is counted as often.
+    count = g.rows(rois)
+    missing = g.op("Sub", g.constant([config.post_nms_rois_inference], np.int64), count)
+    rois = g.op("Concat", rois, g.constant([[0, 0, 0, 0]]), axis=0)
+    pooled, order = _roi_align(g, levels, rois, shape, config.pool_size)
+    probs, deltas = (_ordered(g, answer, order) for answer in _classify(g, pooled, config))
+    rows = g.op("Concat", g.upto(count), g.op("Expand", count, missing), axis=0)
+    rois, probs, deltas = (g.op("Gather", values, rows) for values in (rois, probs, deltas))
+    boxes, ids, scores = _detect(g, rois, probs, deltas, "window", config)
+    columns = [
+        boxes,
+        *(g.op("Unsqueeze", g.op("Cast", v, to=TensorProto.FLOAT), axis1) for v in (ids, scores)),
+    ]
+    detections = g.op("Concat", *columns, axis=1)
+    pooled, order = _roi_align(g, levels, boxes, shape, config.mask_pool_size)
+    masks = _ordered(g, _masks(g, pooled, g.op("Gather", ids, order), config), order)
+    return detections, masks
+
+
 def build(
     groups: Groups,
     config: Config,
@@ -468,56 +372,37 @@ def build(
     half of what it takes to read them from the model. It must lie in the model's folder. `groups` is emptied
     on the way. Raises WeightsError with a list of what does not fit the file `name`.
     """
-    if config.mask_shape != (2 * config.mask_pool_size,) * 2:
-        raise ValueError(
-            f"mask_shape {config.mask_shape} is not twice mask_pool_size {config.mask_pool_size}"
-        )
-    g = _Graph(_Weights(groups), beside)
-    axis1 = g.constant([1], np.int64)
+    weights = Weights(groups)
+    g = Graph(weights, beside)
     shape = g.op("Cast", g.op("Shape", "image", start=1, end=3), to=TensorProto.FLOAT)
-    x = g.op("Transpose", "image", perm=[0, 3, 1, 2])
-    stages = _small(g, x) if config.backbone == "small" else _resnet(g, x, config.backbone)
-    levels = _pyramid(g, stages, config.top_down_pyramid_size)
-    rois = _propose(g, *_rpn(g, levels, config), "anchors", config)
-    # Matterport fills up with empty boxes, which may be detected too. They are all alike: one goes through
-    # the heads and is counted as often.
-    count = g.rows(rois)
-    missing = g.op("Sub", g.constant([config.post_nms_rois_inference], np.int64), count)
-    rois = g.op("Concat", rois, g.constant([[0, 0, 0, 0]]), axis=0)
-    pooled, order = _roi_align(g, levels[:4], rois, shape, config.pool_size)
-    probs, deltas = (_ordered(g, answer, order) for answer in _classify(g, pooled, config))
-    rows = g.op("Concat", g.upto(count), g.op("Expand", count, missing), axis=0)
-    rois, probs, deltas = (g.op("Gather", values, rows) for values in (rois, probs, deltas))
-    boxes, ids, scores = _detect(g, rois, probs, deltas, "window", config)
-    columns = [
-        boxes,
-        *(g.op("Unsqueeze", g.op("Cast", v, to=TensorProto.FLOAT), axis1) for v in (ids, scores)),
-    ]
-    detections = g.op("Concat", *columns, axis=1)
-    pooled, order = _roi_align(g, levels[:4], boxes, shape, config.mask_pool_size)
-    masks = _ordered(g, _masks(g, pooled, g.op("Gather", ids, order), config), order)
-    g.weights.check(name)
-    g.nodes += [
-        helper.make_node("Identity", [detections], ["detections"]),
-        helper.make_node("Identity", [masks], ["masks"]),
-    ]
-    return _model(g, config, classes)
-
-
-def _model(g: _Graph, config: Config, classes: Sequence[str]) -> onnx.ModelProto:
-    height, width = config.mask_shape
-
-    def value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    graph = helper.make_graph(
-        g.nodes,
-        "mask_rcnn",
-        [value("image", 1, "height", "width", 3), value("anchors", "anchors", 4), value("window", 4)],
-        [value("detections", "found", 6), value("masks", "found", height, width)],
-        list(g.tensors.values()),
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    found = _regions(g, _trunk(g, config), shape, config)
+    weights.check(name)
+    model = g.model([_image(), *_inputs()], _outputs(config, found))
     description = {"mrcnn_config": config.to_json(), "mrcnn_classes": json.dumps(list(classes))}
     helper.set_model_props(model, description)
     return model
+
+
+def build_parts(
+    groups: Groups, config: Config, *, name: str, beside: BinaryIO
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Return the same as two models, so that the first may be run in another precision.
+
+    The first makes `TRUNK` of `image`. The second takes `TRUNK`, `anchors`, `window` and `shape`, the image's
+    (height, width) as float32 [2], and answers as `build`'s model does.
+    """
+    weights = Weights(groups)
+    trunk, regions = Graph(weights, beside), Graph(weights, beside)
+    values = _trunk(trunk, config)
+    found = _regions(regions, TRUNK, "shape", config)
+    weights.check(name)
+    width = config.top_down_pyramid_size
+    between = [
+        *(_value(level, 1, width, f"height_{level}", f"width_{level}") for level in TRUNK[:4]),
+        _value("logits", "anchors", 2),
+        _value("deltas", "anchors", 4),
+    ]
+    return (
+        trunk.model([_image()], dict(zip(values, between, strict=True))),
+        regions.model([*between, *_inputs(), _value("shape", 2)], _outputs(config, found)),
+    )

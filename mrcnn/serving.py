@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +51,16 @@ class Detector:
         classes: Sequence[str] | None = None,
         *,
         threads: int | None = None,
+        engine: Literal["onnx", "openvino"] = "onnx",
     ) -> Detector:
         """Open weights (`.h5`) or an exported `.onnx` on ONNX Runtime, a frozen graph (`.pb`) on TensorFlow.
 
+        With the engine `openvino` the trunk of weights (not of exported files) is computed in bfloat16: on
+        processors that multiply it several times faster, and less exact.
         `config` and `classes` are for files of others, which hold neither, such as Matterport's weights or a
         graph that TensorFlow 1 froze. Without `threads` there are as many as `OMP_NUM_THREADS` says, else one
-        a core. Raises ValueError for a file that is none of these or does not fit.
+        a core. Raises ValueError for a file that is none of these or does not fit, ImportError for an engine
+        that is not installed, and NoBfloat16Error.
         """
         path = Path(path)
         if threads is None:
@@ -76,7 +80,10 @@ class Detector:
         if config is None:
             config, classes = weights.read_description(path)
         names = _names(config, classes)
-        return cls(config, names, _bound(_session_of_weights(path, config, names, threads)))
+        with tempfile.TemporaryDirectory(prefix="mrcnn-", ignore_cleanup_errors=True) as folder:
+            # Gone again once it is open: no other way to the engines takes less memory.
+            opened = _open_parts if engine == "openvino" else _open_weights
+            return cls(config, names, opened(path, config, names, threads, Path(folder)))
 
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray]]:
         """Find the objects in RGB pictures, each [H, W, 3] of any size.
@@ -140,20 +147,14 @@ def _bound(session: onnxruntime.InferenceSession) -> Run:
     return run
 
 
-def _session_of_weights(
-    path: Path, config: Config, classes: Sequence[str], threads: int
-) -> onnxruntime.InferenceSession:
-    """Write the graph to a folder that is gone again once it is open: no other way takes less memory."""
+def _open_weights(path: Path, config: Config, classes: Sequence[str], threads: int, folder: Path) -> Run:
     from mrcnn import onnx_graph
 
-    with tempfile.TemporaryDirectory(prefix="mrcnn-", ignore_cleanup_errors=True) as folder:
-        file = Path(folder) / "model.onnx"
-        with (Path(folder) / "weights.bin").open("wb") as beside:
-            model = onnx_graph.build(
-                weights.read_groups(path), config, classes, name=str(path), beside=beside
-            )
-        file.write_bytes(model.SerializeToString())
-        return _session(file, threads)
+    file = folder / "model.onnx"
+    with (folder / "weights.bin").open("wb") as beside:
+        model = onnx_graph.build(weights.read_groups(path), config, classes, name=str(path), beside=beside)
+    file.write_bytes(model.SerializeToString())
+    return _bound(_session(file, threads))
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -173,3 +174,30 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as err:  # ONNX Runtime's errors have no common base but this
         raise ValueError(f"{path}: ONNX Runtime cannot open it ({err})") from err
+
+
+# -- OpenVINO ------------------------------------------------------------------------------------
+
+
+def _open_parts(path: Path, config: Config, classes: Sequence[str], threads: int, folder: Path) -> Run:
+    """Run the trunk on OpenVINO; boxes, whose eight bits would be pixels, and the heads stay in float32."""
+    from mrcnn import onnx_graph
+    from mrcnn.openvino_trunk import Trunk
+
+    files = folder / "trunk.onnx", folder / "regions.onnx"
+    with (folder / "weights.bin").open("wb") as beside:
+        models = onnx_graph.build_parts(weights.read_groups(path), config, name=str(path), beside=beside)
+    for file, model in zip(files, models, strict=True):
+        file.write_bytes(model.SerializeToString())
+    trunk, regions = Trunk(files[0], threads), _session(files[1], threads)
+
+    def run(
+        molded: NDArray[np.float32], window: Window, anchors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        shape = molded.shape[:2]
+        frame = boxes.normalize(np.array(window), shape)
+        fed = {**trunk(molded), "anchors": anchors, "window": frame, "shape": np.array(shape, np.float32)}
+        detections, masks = regions.run(None, fed)
+        return np.asarray(detections), np.asarray(masks)
+
+    return run

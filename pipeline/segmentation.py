@@ -35,7 +35,7 @@ class SegmentParams:
     max_area: float = 0.9
     max_objects: int = 6
     instances: Literal["separate", "merged"] = "separate"
-    engine: Literal["onnx", "tensorflow"] = "onnx"
+    engine: Literal["onnx", "openvino", "tensorflow"] = "onnx"
     memory: int = 2048  # MB of weights that a worker keeps ready
 
 
@@ -186,6 +186,8 @@ def _load(weights: str, engine: str) -> Any:
             return MaskRCNN.from_file(weights)
         from mrcnn.serving import Detector
 
+        if engine == "openvino" and Path(weights).suffix == ".h5":
+            return _load_openvino(weights)
         return Detector.from_file(weights)
     except ImportError as err:
         raise ConfigurationError(
@@ -195,6 +197,24 @@ def _load(weights: str, engine: str) -> Any:
     except (OSError, KeyError, ValueError) as err:
         raise ConfigurationError(
             f"SEGMENTERS names {Path(weights).name}, which cannot be loaded as Mask R-CNN weights."
+        ) from err
+
+
+def _load_openvino(weights: str) -> Any:
+    from mrcnn.openvino_trunk import NoBfloat16Error
+    from mrcnn.serving import Detector
+
+    try:
+        return Detector.from_file(weights, engine="openvino")
+    except ModuleNotFoundError as err:
+        if err.name != "openvino":
+            raise
+        raise ConfigurationError(
+            "SEGMENTER_ENGINE is openvino, which is not installed: uv sync --extra openvino, or take onnx."
+        ) from err
+    except NoBfloat16Error as err:
+        raise ConfigurationError(
+            f"SEGMENTER_ENGINE is openvino, but {err}; onnx is as fast here, and exact."
         ) from err
 
 

@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from test_parity import molded
 
-from mrcnn import Config, MaskRCNN, boxes, export, images, onnx_graph, weights
+from mrcnn import Config, MaskRCNN, boxes, export, images, onnx_graph, openvino_trunk, weights
 from mrcnn.anchors import normalized_anchors
 from mrcnn.serving import Detector
+from mrcnn.train import open_any
 from mrcnn.weights import WeightsError
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +91,64 @@ def test_the_same_answer_as_the_model(small: MaskRCNN, saved: Path, tmp_path: Pa
     same(first, small.detect([PICTURE])[0])
     same(second, small.detect([other])[0])
     assert all(np.array_equal(first[key], again[key]) for key in first)
+
+
+def exact_trunk(path: Path, threads: int) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Run the trunk exactly, in OpenVINO's place."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = list(onnx_graph.TRUNK)
+    return lambda image: dict(zip(names, session.run(names, {"image": image[None]}), strict=True))  # type: ignore[arg-type]
+
+
+def test_two_models_answer_as_one(small: MaskRCNN, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_trunk, "Trunk", exact_trunk)
+    found = Detector.from_file(saved, engine="openvino").detect([PICTURE])[0]
+    same(found, small.detect([PICTURE])[0])
+
+
+def test_bfloat16_where_it_can_be_had() -> None:
+    """On the shipped weights and drawn scenes; elsewhere OpenVINO is refused, and the refusal is held."""
+    path = ROOT / "weights" / "surface.h5"
+    try:
+        fast = Detector.from_file(path, engine="openvino", threads=2)
+    except ModuleNotFoundError:
+        assert importlib.util.find_spec("openvino") is None
+        return
+    except openvino_trunk.NoBfloat16Error:
+        assert not {"avx512_bf16", "amx_bf16"} & openvino_trunk._flags()
+        return
+    assert sys.modules["openvino_telemetry"] is None
+    exact, scenes = Detector.from_file(path, threads=2), open_any("scenes:500-504")
+    for i in range(5):
+        image = scenes.load(i).image
+        want, found = exact.detect([image])[0], fast.detect([image])[0]
+        again = fast.detect([image])[0]
+        assert all(np.array_equal(found[key], again[key]) for key in found)
+        assert any(not np.array_equal(want[key], found[key]) for key in ("scores", "masks"))
+        sure = np.flatnonzero(want["scores"] > 0.8)
+        assert len(sure)
+        for k in sure:
+            both = (found["masks"] & want["masks"][..., k : k + 1]).sum(axis=(0, 1))
+            either = (found["masks"] | want["masks"][..., k : k + 1]).sum(axis=(0, 1))
+            overlap = np.where(found["class_ids"] == want["class_ids"][k], both / either, 0)
+            assert overlap.max() > 0.8
+            assert abs(found["scores"][overlap.argmax()] - want["scores"][k]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "flags", "native"),
+    [
+        ({"FP32", "BF16"}, {"avx512f", "avx512_bf16"}, True),
+        ({"FP32", "BF16", "FP16"}, {"amx_bf16"}, True),
+        ({"FP32", "BF16"}, {"avx512f"}, False),  # imitated
+        ({"FP32"}, {"avx2"}, False),
+        ({"FP32", "BF16", "FP16"}, set(), True),  # not Linux: no flags
+        ({"FP32", "BF16"}, set(), False),
+        ({"FP32", "FP16"}, set(), False),
+    ],
+)
+def test_who_multiplies_bfloat16(capabilities: set[str], flags: set[str], native: bool) -> None:
+    assert openvino_trunk.multiplies_bfloat16(capabilities, flags) is native
 
 
 def test_matterports_answer(tmp_path: Path) -> None:

@@ -217,6 +217,27 @@ def test_what_is_missing_to_run_the_weights_is_named(tmp_path: Path, monkeypatch
         segment_png(png(), str(weights), SegmentParams())
 
 
+def test_openvino_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    weights = Path(__file__).parents[2] / "weights" / "surface.h5"
+    with pytest.raises(ConfigurationError, match="openvino, which is not installed: uv sync --extra"):
+        segment_png(png(), str(weights), SegmentParams(engine="openvino"))
+
+
+def test_openvino_on_a_processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO says BF16 of such a processor too, and would imitate it."""
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return {("CPU", "OPTIMIZATION_CAPABILITIES"): ["BF16", "FP32"]}[device, name]
+
+    monkeypatch.setattr("mrcnn.openvino_trunk._core", Core)
+    monkeypatch.setattr("mrcnn.openvino_trunk._flags", lambda: {"avx512f", "avx512bw"})
+    weights = Path(__file__).parents[2] / "weights" / "surface.h5"
+    with pytest.raises(ConfigurationError, match=r"has no bfloat16 .* onnx is as fast here"):
+        segment_png(png(), str(weights), SegmentParams(engine="openvino"))
+
+
 def echo(data: bytes, weights: str, params: SegmentParams) -> PackedDetections:
     """Stand in for the model: one object, its label the weights and the thresholds."""
     with Image.open(io.BytesIO(data)) as image:

@@ -59,7 +59,7 @@ def test_it_learns_two_kinds_of_block(tiny: Config, tmp_path: Path) -> None:
     model = MaskRCNN.from_file(path)
     assert model.classes == ("red", "green")
     box, mask = evaluate(model, blocks(), range(8))
-    # Most runs end above 0.8, some a little below: in what order threads sum differs. Without learning it is 0.
+    # Most runs end above 0.8, some a little below: threads sum in any order. Without learning it is 0.
     assert box.ap50 > 0.65
     assert mask.ap50 > 0.65
     assert mask.classes["red"][2] == 8

@@ -25,7 +25,7 @@ def _core() -> Any:
     reporter = "openvino_telemetry"
     if reporter not in sys.modules:
         sys.modules[reporter] = None  # type: ignore[assignment]  # OpenVINO takes its own stub instead
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports]  # an extra
 
     return openvino.Core()
 

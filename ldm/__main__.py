@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
             part.add_argument(
                 "--start", type=Path, required=True, help="trained autoencoder, or a model to train on from"
             )
+            part.add_argument(
+                "--inpainting", type=float, default=0.31, help="share of batches that repaint one thing (0.31)"
+            )
         part.set_defaults(run={"denoiser": _train_denoiser}.get(name, _train_autoencoder))
 
     sample = commands.add_parser("sample", help="paint a prompt")
@@ -135,6 +138,7 @@ def _train_denoiser(chosen: argparse.Namespace) -> int:
         snapshot=chosen.out,
         batch=chosen.batch,
         every=chosen.every,
+        inpainting=chosen.inpainting,
     )
     return 0
 

@@ -23,13 +23,10 @@ from .sampler import cell_mask, hide
 from .sheets import write_sheet
 from .text import Vocabulary
 
-# How often each kind makes a batch. Whole scenes are the harder lesson: repainting finds its colours early.
-SHARES: dict[str, float] = {
-    "scene-square": 0.62,
-    "inpaint-square": 0.26,
-    "scene-wide": 0.07,
-    "inpaint-wide": 0.05,
-}
+# Share of batches that repaint. Whole scenes are the harder lesson: repainting finds its colours early,
+# but its patterns late.
+INPAINTING = 0.31
+WIDE_SHARE = {False: 0.1, True: 0.16}  # of whole scenes, and of repainted ones, the share of wide pictures
 SHORTENED = 0.4  # share of whole scenes whose text names only some of what is there
 SILENT = 0.1  # share of examples that are shown without their text, for guidance
 
@@ -75,11 +72,13 @@ def train_denoiser(
     dtype: str = "mixed_bfloat16",
     every: int = 1000,
     samples: bool = True,
+    inpainting: float = INPAINTING,
 ) -> LatentDiffusion:
     """Train until the schedule's end or a signal; resumes the run folder. Gives the averaged model.
 
     `start` is a trained autoencoder, or a whole model whose denoiser is then trained on. With `samples`,
-    every snapshot comes with a sheet of pictures in the run folder.
+    every snapshot comes with a sheet of pictures in the run folder. `inpainting` is the share of batches
+    that repaint one thing.
     """
     keras.utils.set_random_seed(7)  # the first weights are drawn from Keras' global state
     log = Log(run, every=50)
@@ -98,7 +97,7 @@ def train_denoiser(
     with Stopper() as stopper:
         while trainer.step < schedule.steps and not stopper.asked:
             rng = np.random.Generator(np.random.PCG64([trainer.step, 6]))
-            drawn = draw_batch(found, rng, batch, model.vocabulary, model.denoiser_config)
+            drawn = draw_batch(found, rng, batch, model.vocabulary, model.denoiser_config, inpainting)
             trainer.rate(schedule.at(trainer.step))
             inputs = (drawn.clean, drawn.mask, drawn.known, drawn.tokens)
             loss = step_function(
@@ -172,11 +171,12 @@ def draw_batch(
     batch: int,
     vocabulary: Vocabulary,
     config: DenoiserConfig,
+    inpainting: float = INPAINTING,
 ) -> Batch:
     """Pick a batch of one kind from a few shards."""
-    names = [name for name in SHARES if name in found]
-    shares = np.array([SHARES[name] for name in names])
-    parts = found[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
+    kinds = [kind for kind in KINDS if kind.name in found]
+    shares = np.array([_share(kind, inpainting) for kind in kinds])
+    parts = found[kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))].name]
     clean, known, mask, tokens = [], [], [], []
     for choice in rng.integers(len(parts), size=batch):
         part = parts[int(choice)]
@@ -195,6 +195,11 @@ def draw_batch(
         text = "" if rng.random() < SILENT else ", ".join(said)
         tokens.append(vocabulary.tokens(vocabulary.parse(text).tags, config))
     return Batch(np.stack(clean), np.stack(mask), np.stack(known), np.stack(tokens))
+
+
+def _share(kind: Kind, inpainting: float) -> float:
+    wide = WIDE_SHARE[kind.inpaint]
+    return (inpainting if kind.inpaint else 1.0 - inpainting) * (wide if kind.width > kind.height else 1.0 - wide)
 
 
 def shorten(tags: Sequence[str], rng: np.random.Generator) -> list[str]:

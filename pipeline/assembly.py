@@ -37,6 +37,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
         )
         stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         generator = make_generator(settings, executor)
+        info = generator.info
         pipeline = Pipeline(
             generator=generator,
             segmenter=MaskRCNNSegmenter(
@@ -53,7 +54,7 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                     memory=settings.segmenter_memory,
                 ),
             ),
-            writer=make_writer(settings, generator.info.vocabulary),
+            writer=make_writer(settings, info.vocabulary),
             store=Store(
                 settings.database_url,
                 limits=Limits(
@@ -68,9 +69,9 @@ async def open_pipeline(settings: Settings) -> AsyncIterator[Pipeline]:
                 height=settings.picture_height,
                 negative_prompt=settings.negative_prompt,
                 params=PaintParams(
-                    strength=settings.strength,
+                    strength=info.strength if settings.strength is None else settings.strength,
                     steps=settings.steps,
-                    guidance=generator.info.guidance if settings.guidance is None else settings.guidance,
+                    guidance=info.guidance if settings.guidance is None else settings.guidance,
                     grow=settings.mask_grow,
                     blur=settings.mask_blur,
                     padding=settings.mask_padding,

@@ -192,7 +192,8 @@ class GeneratorInfo:
     multiple: int  # sides must be multiples of this
     min_side: int
     max_side: int
-    guidance: float = 5.0  # what suits the model where nobody says otherwise
+    guidance: float = 5.0  # what suits the model where nobody says otherwise, and so of
+    strength: float = 0.85  # a repainted object
     vocabulary: Vocabulary | None = None  # None: it reads whatever it is told
 
 

@@ -117,8 +117,10 @@ class Settings(BaseSettings):
         default=None,
         description="How closely the prompt is followed (CFG scale); empty = what suits the backend.",
     )
-    strength: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.85, description="How far a repainted object may leave what was there (denoising strength)."
+    strength: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="How far a repainted object may leave what was there (denoising strength); "
+        "empty = what suits the backend.",
     )
     mask_grow: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.02,

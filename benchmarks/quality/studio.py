@@ -45,7 +45,7 @@ class Studio:
         self.model = LatentDiffusion.load(files.painter)
         fields = Settings.model_fields
         self.params = PaintParams(
-            strength=fields["strength"].default,
+            strength=self.generator.info.strength,
             steps=fields["steps"].default,
             guidance=self.generator.info.guidance,
             grow=fields["mask_grow"].default,

@@ -54,6 +54,7 @@ class Embedded:
             min_side=64,
             max_side=2048,
             guidance=2.5,  # more flattens its pictures
+            strength=1.0,  # less lets the colour shine through that is to go; the mask gives the shape
             vocabulary=vocabulary(),
         )
         self._executor = executor

@@ -34,12 +34,8 @@ class Steps(Database):
                 return await self._add_below(
                     db, parent, kind, asked_by=asked_by, origin=origin, request=request
                 )
-        except IntegrityError:
-            async with self._sessions() as db:
-                found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
-                if found is None:
-                    raise
-                return to_step(found)
+        except IntegrityError as err:
+            return await self._of_origin(origin, err)
 
     async def add_sibling(self, step_id: int, *, asked_by: str, origin: str) -> Step:
         """Queue a step like another one, with another seed; the same `origin` is one step."""
@@ -70,12 +66,16 @@ class Steps(Database):
                     origin=origin,
                 )
                 return await self._add(db, sibling)
-        except IntegrityError:
-            async with self._sessions() as db:
-                found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
-                if found is None:
-                    raise
-                return to_step(found)
+        except IntegrityError as err:
+            return await self._of_origin(origin, err)
+
+    async def _of_origin(self, origin: str, err: IntegrityError) -> Step:
+        """Give the step that was asked for before; raises `err` if it was refused for something else."""
+        async with self._sessions() as db:
+            found = await db.scalar(select(StepRow).where(StepRow.origin == origin))
+            if found is None:
+                raise err
+            return to_step(found)
 
     async def step(self, step_id: int) -> Step:
         async with self._sessions() as db:

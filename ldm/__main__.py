@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--start", type=Path, required=True, help="trained autoencoder, or a model to train on from"
             )
             part.add_argument(
-                "--inpainting", type=float, default=0.31, help="share of batches that repaint one thing (0.31)"
+                "--inpainting", type=float, default=0.31, help="share of batches that repaint (0.31)"
             )
         part.set_defaults(run={"denoiser": _train_denoiser}.get(name, _train_autoencoder))
 

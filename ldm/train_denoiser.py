@@ -199,7 +199,8 @@ def draw_batch(
 
 def _share(kind: Kind, inpainting: float) -> float:
     wide = WIDE_SHARE[kind.inpaint]
-    return (inpainting if kind.inpaint else 1.0 - inpainting) * (wide if kind.width > kind.height else 1.0 - wide)
+    share = inpainting if kind.inpaint else 1.0 - inpainting
+    return share * (wide if kind.width > kind.height else 1.0 - wide)
 
 
 def shorten(tags: Sequence[str], rng: np.random.Generator) -> list[str]:

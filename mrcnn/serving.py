@@ -184,12 +184,12 @@ def _open_parts(path: Path, config: Config, classes: Sequence[str], threads: int
     from mrcnn import onnx_graph
     from mrcnn.openvino_trunk import Trunk
 
-    files = folder / "trunk.onnx", folder / "regions.onnx"
-    with (folder / "weights.bin").open("wb") as beside:
-        models = onnx_graph.build_parts(weights.read_groups(path), config, name=str(path), beside=beside)
+    files, beside = (folder / "trunk.onnx", folder / "regions.onnx"), folder / "weights.bin"
+    with beside.open("wb") as out:
+        models = onnx_graph.build_parts(weights.read_groups(path), config, name=str(path), beside=out)
     for file, model in zip(files, models, strict=True):
         file.write_bytes(model.SerializeToString())
-    trunk, regions = Trunk(files[0], threads), _session(files[1], threads)
+    trunk, regions = Trunk(files[0], beside, threads), _session(files[1], threads)
 
     def run(
         molded: NDArray[np.float32], window: Window, anchors: NDArray[np.float32]

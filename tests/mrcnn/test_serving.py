@@ -93,7 +93,9 @@ def test_the_same_answer_as_the_model(small: MaskRCNN, saved: Path, tmp_path: Pa
     assert all(np.array_equal(first[key], again[key]) for key in first)
 
 
-def exact_trunk(path: Path, threads: int) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+def exact_trunk(
+    path: Path, beside: Path, threads: int
+) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """Run the trunk exactly, in OpenVINO's place."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = list(onnx_graph.TRUNK)
@@ -104,6 +106,22 @@ def test_two_models_answer_as_one(small: MaskRCNN, saved: Path, monkeypatch: pyt
     monkeypatch.setattr(openvino_trunk, "Trunk", exact_trunk)
     found = Detector.from_file(saved, engine="openvino").detect([PICTURE])[0]
     same(found, small.detect([PICTURE])[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells where files are mapped")
+def test_pages_that_are_let_go_can_be_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "weights.bin"
+    np.arange(100_000, dtype=np.float32).tofile(file)
+    assert openvino_trunk.release(file) == 0
+    mapped = np.memmap(file, np.float32, "r")
+    changed = np.memmap(file, np.float32, "c")
+    changed[:] = 7  # in memory only: letting go would lose it
+    assert mapped.max() == 99_999  # all of it is read
+    assert mapped.nbytes <= openvino_trunk.release(file) < 2 * mapped.nbytes
+    file.unlink()
+    assert mapped.nbytes <= openvino_trunk.release(file) < 2 * mapped.nbytes
+    assert np.array_equal(mapped, np.arange(100_000))
+    assert (changed == 7).all()
 
 
 def test_bfloat16_where_it_can_be_had() -> None:

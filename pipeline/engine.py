@@ -38,7 +38,7 @@ from pipeline.domain import (
     StepKind,
     StepState,
 )
-from pipeline.errors import ContextualDiffusionError, InvalidRequest
+from pipeline.errors import ContextualDiffusionError, InvalidRequest, NotUnderstood, UnknownName
 from pipeline.policy import WordPolicy
 from pipeline.store import Store, derive_seed
 from pipeline.styles import Style
@@ -429,13 +429,7 @@ class Pipeline:
             )
         emit(Progress(step.id, "describe", 0, 1, 0.1))
         if step.kind is StepKind.TWEAK:
-            changed = await self._writer.revise(
-                step.request,
-                [item.context for item in objects],
-                prompt=session.prompt,
-                story=parent.story,
-                seed=step.seed,
-            )
+            objects, changed = await self._revise(session, step, parent, parent_png, objects, emit)
             _check_not_locked(objects, changed)
             # A source must be there: it is how a step that goes on knows that it was described.
             context = SceneContext(parent.story, changed, "a member")
@@ -448,6 +442,44 @@ class Pipeline:
         await self.store.save_context(step.id, context, described)
         emit(ContextWritten(step.id, replace(context, objects=tuple(item.context for item in described))))
         return context, described
+
+    async def _revise(
+        self,
+        session: Session,
+        step: Step,
+        parent: Step,
+        parent_png: bytes,
+        objects: Sequence[SceneObject],
+        emit: Emit,
+    ) -> tuple[Sequence[SceneObject], tuple[ObjectContext, ...]]:
+        """Change what a reply means: one of these objects, or what only other depths' weights find."""
+
+        async def ask(things: Sequence[SceneObject]) -> tuple[ObjectContext, ...]:
+            contexts = [item.context for item in things]
+            return await self._writer.revise(
+                step.request, contexts, prompt=session.prompt, story=parent.story, seed=step.seed
+            )
+
+        try:
+            return objects, await ask(objects)
+        except UnknownName as error:
+            among = await self._find_more(parent, parent_png, objects)
+            try:
+                changed = await ask(among)
+            except NotUnderstood:
+                raise error from None  # it lists what members can see
+        await self.store.save_objects(step.id, among)
+        emit(ObjectsFound(step.id, among))
+        return among, changed
+
+    async def _find_more(
+        self, step: Step, png: bytes, objects: Sequence[SceneObject]
+    ) -> tuple[SceneObject, ...]:
+        """Put what any depth's weights find in a step's picture behind its known objects."""
+        depths = {self._segmenter.weights_at(depth): depth for depth in range(self.options.max_depth, -1, -1)}
+        found = [await self._segmenter.segment(png, depth=depth) for depth in sorted(depths.values())]
+        among = await asyncio.to_thread(_with_more, objects, [one for some in found for one in some])
+        return await asyncio.to_thread(locks.lock, among, await self.kept(step.id))
 
     def _with_context(self, step: Step, item: SceneObject, context: ObjectContext | None) -> SceneObject:
         if context is None or item.locked:
@@ -532,6 +564,16 @@ def clean_text(text: str) -> str:
         and char not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
     )
     return " ".join("".join(kept).split())
+
+
+def _with_more(objects: Sequence[SceneObject], found: Sequence[Detection]) -> list[SceneObject]:
+    """Put detections behind objects, but for those that are there already."""
+    among = list(objects)
+    for detection in found:
+        item = SceneObject(len(among) + 1, detection, detection.label)
+        if not any(locks.overlap(item, one) >= locks.SAME for one in among):
+            among.append(item)
+    return among
 
 
 def _check_not_locked(objects: Sequence[SceneObject], changed: Sequence[ObjectContext]) -> None:

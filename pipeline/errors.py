@@ -3,6 +3,7 @@
 ContextualDiffusionError
 ├── InvalidRequest            what was asked cannot be done; the asker can change it
 │   └── NotUnderstood         a reply that names no object
+│       └── UnknownName       its words name none of those at hand: there may be others in the picture
 ├── NotFound                  a session, step or file that is not there
 ├── ConfigurationError        a setting or file the operator must mend
 └── BackendError              a collaborator failed; `retryable` says whether trying again can help
@@ -25,6 +26,10 @@ class InvalidRequest(ContextualDiffusionError):
 
 class NotUnderstood(InvalidRequest):
     """Say that a reply names none of the objects at hand."""
+
+
+class UnknownName(NotUnderstood):
+    """Say that a reply's words name none of the objects at hand."""
 
 
 class NotFound(ContextualDiffusionError):

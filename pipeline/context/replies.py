@@ -28,7 +28,7 @@ from pipeline.context.words import (
     word_set,
 )
 from pipeline.domain import MAX_PROMPT, ObjectContext
-from pipeline.errors import NotUnderstood
+from pipeline.errors import NotUnderstood, UnknownName
 
 _NUMBER = r"(?:(?:#|number|object|no\.?|nr\.?)\s*)?\d{1,3}"
 _ADDRESS = re.compile(
@@ -95,7 +95,7 @@ def split_tags(text: str) -> tuple[str, ...]:
 
 
 def edit(reply: str, objects: Sequence[ObjectContext]) -> tuple[ObjectContext, ...]:
-    """Edit the tags of the objects that plain words name; NotUnderstood if they name none."""
+    """Edit the tags of the objects that plain words name; UnknownName if they name none."""
     if not objects:
         raise NotUnderstood("There is no object in this picture that could be changed.")
     text = clean(reply[:MAX_PROMPT].replace("\n", ". "), MAX_PROMPT)
@@ -124,7 +124,7 @@ def edit(reply: str, objects: Sequence[ObjectContext]) -> tuple[ObjectContext, .
         if thing.number in wishes and (tags := _merged(thing, *wishes[thing.number]))
     ]
     if not changed:
-        raise NotUnderstood(
+        raise UnknownName(
             f"I cannot tell which object you mean, or what it should become: write its number and tags, "
             f"as in “{objects[0].number}: red, striped”; there {_are(objects)} {_list(objects)}."
         )

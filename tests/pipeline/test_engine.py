@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import masks, provenance
+from pipeline.context import TemplateContextWriter
 from pipeline.domain import (
     ContextWritten,
+    Detection,
     Event,
     ObjectsFound,
     PaintParams,
@@ -238,6 +241,45 @@ async def test_a_reply_that_names_nothing_is_told_so(pipeline):
     (*_, failed) = await run(pipeline, tweak.id)
     assert isinstance(failed, StepFailed)
     assert "2: red leather" in failed.message
+
+
+class TwoLevels(FixedSegmenter):
+    """Find large things at depth 0 and small ones below; both find the car."""
+
+    async def segment(self, png: bytes, *, depth: int) -> Sequence[Detection]:
+        coarse = [("Jacket", 0.3, 0.1, 0.75, 0.45), ("Cars", 0.6, 0.6, 0.8, 0.9)]
+        self.objects = coarse if depth == 0 else [("Hat", 0.08, 0.15, 0.25, 0.4), coarse[1]]
+        return await super().segment(png, depth=depth)
+
+    def weights_at(self, depth: int) -> str:
+        return "coarse" if depth == 0 else "fine"
+
+
+async def test_a_reply_may_name_what_only_other_weights_find(pipeline):
+    """Who sees a hat in the picture does not know which depth's weights find hats."""
+    pipeline._segmenter, pipeline._writer = TwoLevels(), TemplateContextWriter()
+    session = await imagine(pipeline, depth=1)
+    await run_all(pipeline, session.id)
+    parent = (await pipeline.store.steps(session.id))[1]
+    assert [item.detection.label for item in await pipeline.store.objects(parent.id)] == ["Jacket", "Cars"]
+    tweak = await pipeline.tweak(parent.id, "make the hat red", asked_by="", origin="reply")
+    assert isinstance((await run(pipeline, tweak.id))[-1], StepDone)
+    objects = await pipeline.store.objects(tweak.id)
+    assert [(item.number, item.detection.label, item.repaint) for item in objects] == [
+        (1, "Jacket", False),
+        (2, "Cars", False),
+        (3, "Hat", True),
+    ]
+    assert objects[2].tags == ("red",)
+    before, after = [provenance.decode(await pipeline.read(item)) for item in (parent.id, tweak.id)]
+    assert (before == after)[objects[0].detection.mask].all()
+    assert (before != after)[objects[2].detection.mask].any(axis=-1).mean() > 0.9
+    again = await pipeline.tweak(tweak.id, "3: blue", asked_by="", origin="second reply")
+    assert isinstance((await run(pipeline, again.id))[-1], StepDone)
+    lost = await pipeline.tweak(parent.id, "make the shoes red", asked_by="", origin="third reply")
+    (*_, failed) = await run(pipeline, lost.id)
+    assert isinstance(failed, StepFailed)
+    assert "there are 1 jacket and 2 car." in failed.message
 
 
 async def test_a_class_has_parameters_of_its_own(store):

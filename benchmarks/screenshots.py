@@ -22,11 +22,12 @@ from pipeline.settings import ROOT, Settings
 from tests.playground.browser import Browser, open_browser
 
 PROMPT = "1girl, full body, green striped shirt, brown trousers, yellow hat, red car, sunset sky"
-SECONDS = 600.0
+SECONDS = 240.0
 
 
 def shoot(browser: Browser, name: str) -> None:
-    """Save what the page shows as WebP."""
+    """Save what the page shows as WebP, once nothing moves."""
+    browser.until(lambda: browser.run("return !document.getAnimations().length"), "a page at rest")
     png = browser.chrome.get_screenshot_as_png()
     with Image.open(io.BytesIO(png)) as image:
         image.convert("RGB").save(ROOT / "docs" / f"{name}.webp", quality=82, method=6)

@@ -44,6 +44,8 @@ from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it does not speak
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -172,7 +174,9 @@ class Client(commands.Bot):
 
     async def _background(self, unopened: list[Session]) -> None:
         await self.wait_until_ready()
-        log.info("ready as %s; invite me with %s", self.user, self.invitation())
+        log.info("ready as %s", self.user)
+        if not self.guilds:
+            log.info("I am in no server yet; invite me with %s", self.invitation())
         await self.outbox.deliver_all()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.worker.run(), name="worker")

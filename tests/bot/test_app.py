@@ -105,4 +105,8 @@ async def test_no_token_of_any_kind_is_logged(
     await house.delivered(1)
     assert caplog.records
     assert discord.token not in caplog.text
+    assert "ready as" in caplog.text
+    # It has a server already, and it never speaks.
+    assert "invite me" not in caplog.text
+    assert "voice" not in caplog.text
     assert asked.token not in caplog.text

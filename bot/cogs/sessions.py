@@ -7,6 +7,7 @@ import io
 import logging
 import re
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import discord
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STEPS = 12  # on a page
+STEPS = 10  # on a page: with three links each they fit into one description
 SESSIONS = 10
 PICTURES = 10  # files that a message may have
 _INK = discord.Colour(0x7C6FD9)
@@ -238,7 +239,7 @@ def _step_line(session: Session, step: Step, posts: Sequence[Post], changed: str
         for part, post in by_part.items()
         if picture is None or post.message != picture.message
     ]
-    words = texts.quote(step.request, 50) if step.request else changed
+    words = texts.quote(step.request, 50) if step.request else shorten(changed, 50, placeholder="…")
     mark = "▶ " if now else f"{_MARKS[step.state]} " if step.state in _MARKS else ""
     return " · ".join(filter(None, [f"{mark}{name}", *extra[:2], words]))
 

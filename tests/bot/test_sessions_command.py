@@ -8,12 +8,17 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from bot import texts
+from bot.cogs import sessions
 from pipeline import provenance
+from pipeline.domain import Post, StepKind
 from pipeline.store import png_to_mask
 from playground import Message, RefusedError
 from playground.interactions import SentInteraction
@@ -170,6 +175,29 @@ async def test_many_steps_are_paged_and_the_pages_turn_after_a_restart(house: Ho
     assert "page 1 of 2" in said.embeds[0]["footer"]["text"]
     assert "[1 · First picture]" in said.embeds[0]["description"]
     assert said.attachments
+
+
+async def test_the_longest_page_cuts_no_link(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await begin(house, depth=1)
+    await house.delivered(1, 2)
+    session, (_, step) = await house.store.session(1), await house.store.steps(1)
+    steps = [
+        replace(step, id=10**6 + n, depth=99, kind=StepKind.TWEAK, request="*" * 99)
+        for n in range(sessions.STEPS)
+    ]
+    place, message = str(10**19), str(10**19 + 1)
+    parts = ("picture", "notes:10", "gallery:10", "progress:10")
+    posts = [Post(one.id, part, place, message + part[0]) for one in steps for part in parts]
+
+    async def posts_of(_: int) -> list[Post]:
+        return posts
+
+    monkeypatch.setattr(house.pipeline.store, "posts_of", posts_of)
+    client = SimpleNamespace(pipeline=house.pipeline)
+    embed, _ = await sessions._show_page(client, replace(session, meta={"guild": place}), steps, None)  # type: ignore[arg-type]
+    lines = (embed.description or "").splitlines()
+    assert len(lines) == len(steps)
+    assert lines[-1].endswith(texts.quote("*" * 99, 50))
 
 
 async def test_a_failed_step_is_drawn_and_linked(house: House) -> None:

@@ -168,9 +168,15 @@ def _region(where: str, problems: list[str], read: Callable[[], tuple[str, Shape
     return _Region(where, label, shape, crowd)
 
 
-def _finish(path: Path, classes: Sequence[str], entries: list[_Entry], problems: list[str]) -> Dataset:
+def _finish(
+    path: Path,
+    classes: Sequence[str],
+    entries: list[_Entry],
+    problems: list[str],
+    warnings: Sequence[str] = (),
+) -> Dataset:
     """Return the data set, or raise what was found wrong with it."""
-    warnings: list[str] = []
+    warnings = list(warnings)
     for entry in entries:
         try:
             with Image.open(entry.file) as picture:
@@ -291,9 +297,18 @@ def _unpack(text: str) -> list[int]:
 
 
 def _named(path: Path, entries: list[_Entry], problems: list[str]) -> Dataset:
-    """Return the data set; classes are numbered by the alphabet."""
+    """Return the data set; classes are numbered by the alphabet.
+
+    Pictures not yet annotated are not pictures without objects: they are left out, and counted in a warning.
+    """
     classes = sorted({region.label for entry in entries for region in entry.regions if region.shape})
-    return _finish(path, classes, entries, problems)
+    annotated = [entry for entry in entries if entry.regions]
+    bare = [entry.file.name for entry in entries if not entry.regions]
+    warnings = []
+    if bare:
+        shown = ", ".join(bare[:5]) + (", …" if len(bare) > 5 else "")
+        warnings.append(f"left out, for no region is drawn in them yet: {len(bare)} pictures ({shown})")
+    return _finish(path, classes, annotated, problems, warnings)
 
 
 def _via(path: Path, content: dict[str, Any]) -> Dataset:
@@ -315,8 +330,7 @@ def _via(path: Path, content: dict[str, Any]) -> Dataset:
                 return _via_class(region.get("region_attributes") or {}), _via_shape(region), False
 
             entry.regions.append(_region(f"{name}, region {i}", problems, read))
-        if entry.regions:  # pictures not yet annotated are not pictures without objects
-            entries.append(entry)
+        entries.append(entry)
     return _named(path, entries, problems)
 
 
@@ -375,8 +389,7 @@ def _labelme(folder: Path, files: dict[Path, dict[str, Any]]) -> Dataset:
                 return str(item["label"]), _labelme_shape(item), False
 
             entry.regions.append(_region(f"{file.name}, shape {i}", problems, read))
-        if entry.regions:
-            entries.append(entry)
+        entries.append(entry)
     return _named(folder, entries, problems)
 
 

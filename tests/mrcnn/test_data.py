@@ -279,6 +279,17 @@ def test_broken_files_are_listed(folder: Path) -> None:
     )
 
 
+def test_pictures_without_regions_are_counted(folder: Path) -> None:
+    content = via({"name": "rect", "x": 1, "y": 1, "width": 5, "height": 5})
+    write(
+        folder, content | {f"{n}.png": {"filename": f"{n}.png", "size": 1, "regions": []} for n in range(6)}
+    )
+    dataset = open_dataset(folder)
+    assert dataset.warnings == (
+        "left out, for no region is drawn in them yet: 6 pictures (0.png, 1.png, 2.png, 3.png, 4.png, …)",
+    )
+
+
 def test_a_picture_stored_lying_is_pointed_out(folder: Path) -> None:
     picture = Image.new("RGB", (WIDTH, HEIGHT))
     exif = picture.getexif()
